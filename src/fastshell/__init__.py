@@ -1,0 +1,29 @@
+"""A Jupyter kernel for Python with subshells, on a native router.
+
+The layers, each importing only what stands to its right: `app` -> `interpreter` (the user's Python,
+by IPython) -> `kernel` (requests to replies, any language) -> `protocol` (bytes to meaning).
+`_router`, compiled, and `_pyrouter`, its plain twin, own the sockets and import none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastshell.kernel.base import Kernel
+
+__version__ = "0.1.0"
+
+__all__ = ["launch"]
+
+
+def launch(argv: Sequence[str] | None = None, kernel_class: type[Kernel] | None = None) -> int:
+    """Run a kernel until it is told to end; return the exit status.
+
+    argv: command line without the program's name, as `python -m fastshell` takes it; default sys.argv[1:].
+    kernel_class: another language's kernel; default IPython's.
+    """
+    from fastshell.app import launch
+
+    return launch(argv, kernel_class)

@@ -1,0 +1,354 @@
+"""Builds every object of a kernel, starts every thread, ends them. The one file that knows all.
+
+Thread: main, but where a method says otherwise.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastshell._contract import Destination, RouterError
+from fastshell.kernel import current
+from fastshell.kernel.base import Kernel
+from fastshell.kernel.channel import choose_router
+from fastshell.kernel.comms import CommTargets
+from fastshell.kernel.control import Control, Interrupts, interrupt_main
+from fastshell.kernel.dispatch import Handler, Shell
+from fastshell.kernel.execution import Execution
+from fastshell.kernel.introspection import Introspection
+from fastshell.kernel.questions import Questions
+from fastshell.kernel.subshells import Subshells
+from fastshell.options import USAGE, Options, UsageError, parse
+from fastshell.protocol import connection
+
+if TYPE_CHECKING:
+    from fastshell._router import Channel
+
+#: From the decision to end until the process is gone, whatever user code does, in seconds.
+GRACE_S = 0.9
+
+log = logging.getLogger("fastshell")
+
+
+def launch(argv: Sequence[str] | None = None, kernel_class: type[Kernel] | None = None) -> int:
+    """Run a kernel until it is told to end; return the exit status. See `fastshell.launch`."""
+    try:
+        app = App(sys.argv[1:] if argv is None else argv, kernel_class)
+        app.start()
+    except UsageError as error:
+        print(f"fastshell: {error}", file=sys.stderr)
+        return 2
+    app.run()
+    app.close()
+    return 0
+
+
+class Capture:
+    """File descriptors 1 and 2 become pipes that the router reads.
+
+    So that what C code and child processes write appears in the front end. The originals are kept
+    for the kernel's own log.
+    """
+
+    def __init__(self, *, wanted: bool) -> None:
+        self.read_ends = (-1, -1)
+        self.write_ends = (-1, -1)
+        self.log_fd = 2
+        if not wanted or sys.platform == "win32":  # a pipe cannot be polled beside sockets there
+            return
+        try:
+            self.log_fd = os.dup(2)
+            pairs = [os.pipe(), os.pipe()]
+            for fd, (_, write_end) in zip((1, 2), pairs, strict=True):
+                os.dup2(write_end, fd, inheritable=True)
+                os.close(write_end)
+        except OSError:
+            return  # the process has no fd 1 or 2: then there is nothing to capture
+        self.read_ends = (pairs[0][0], pairs[1][0])
+        self.write_ends = (1, 2)
+
+
+class App:
+    """One kernel in one process."""
+
+    def __init__(self, argv: Sequence[str], kernel_class: type[Kernel] | None = None) -> None:
+        """Read options and connection file. Raises UsageError."""
+        if "--help" in argv or "-h" in argv:
+            print(USAGE, end="")
+            sys.exit(0)
+        if "--version" in argv:
+            from fastshell import __version__
+
+            print(__version__)
+            sys.exit(0)
+        self.options: Options = parse(argv)
+        self._kernel_class = kernel_class or _default_kernel()
+        self._owns_file = False
+        self._path = self._connection_path()
+        self._info = self._read_connection()
+
+    # --- start ---
+
+    def start(self) -> None:
+        """Bind, answer kernel_info and control; then load the language. Raises UsageError."""
+        self._capture = Capture(wanted=self.options.capture)
+        self._set_up_log()
+        self._router = self._make_router()
+        main_channel = self._router.open_channel("main")
+        control_channel = self._router.open_channel("control")
+        try:
+            bound = self._router.start()
+        except RouterError as error:
+            self._uncapture()
+            raise UsageError(f"{self._path}: {error}") from None
+        self._info = connection.with_bound(self._info, bound)
+        if self._owns_file:
+            connection.write(self._path, self._info)
+        self.kernel = self._make_kernel()
+        self._main = Shell(main_channel, self._router.outbox, self._shell_handlers())
+        self._subshells = Subshells(self._router, self.kernel, self._make_subshell)
+        self._interrupts = Interrupts(self._main)
+        self._interrupts.install()
+        current.note_threads()
+        self._control = Shell(
+            control_channel,
+            self._router.outbox,
+            self._control_handlers(),
+            destination=Destination.CONTROL,
+        )
+        self._control.on_terminate = self._terminated
+        self._control_thread = threading.Thread(target=self._control.run, name="control", daemon=True)
+        self._control_thread.start()
+        self._router.outbox.status("starting", b"{}")
+        self._load_language()
+
+    def _connection_path(self) -> Path:
+        if self.options.connection_file is None:
+            return connection.default_path()
+        return Path(self.options.connection_file)
+
+    def _read_connection(self) -> connection.ConnectionInfo:
+        try:
+            if self.options.connection_file is not None and self._path.exists():
+                return connection.read(self._path)
+            self._owns_file = True
+            return connection.new(self.options.transport, self.options.ip)
+        except connection.ConnectionFileError as error:
+            raise UsageError(str(error)) from None
+
+    def _make_router(self) -> Any:
+        info = self._info
+        try:
+            module = choose_router(self.options.router, signature_scheme=info.signature_scheme)
+        except (ValueError, ImportError) as error:
+            raise UsageError(str(error)) from None
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        _forward_signals(write_end)
+        parent_fd, parent_pid = _parent_watch()
+        if self.options.kick_signal and hasattr(module, "kick_by_signal"):
+            signal.signal(self.options.kick_signal, lambda number, frame: module.kick_yield())
+            module.kick_by_signal(self.options.kick_signal)
+        files = [str(path) for path in connection.ipc_paths(info)]
+        if self._owns_file:
+            files.append(str(self._path))
+        self._files = files
+        return module.Router(
+            connection.endpoints(info),
+            key=info.key,
+            signature_scheme=info.signature_scheme,
+            session=str(uuid.uuid4()),
+            username=_username(),
+            kernel_info=json.dumps(self._kernel_class.kernel_info()).encode(),
+            curve=info.curve,
+            capture=self._capture.read_ends,
+            signal_fd=read_end,
+            parent_fd=parent_fd,
+            parent_pid=parent_pid,
+            files=files,
+            log_fd=self._capture.log_fd,
+            iopub_hwm=self.options.iopub_hwm,
+        )
+
+    def _make_kernel(self) -> Kernel:
+        kernel = self._kernel_class()
+        kernel.outbox = self._router.outbox
+        kernel.questions = Questions(self._router)
+        kernel.comms = CommTargets(self._router.outbox)
+        self._execution = Execution(kernel)
+        self._introspection = Introspection(kernel)
+        return kernel
+
+    def _load_language(self) -> None:
+        from fastshell.interpreter.kernel import IPythonKernel
+
+        if isinstance(self.kernel, IPythonKernel):
+            self.kernel.exit_after_cell = self.end
+            stdout_fd, stderr_fd = self._capture.write_ends
+            self.kernel.start(_traits(self.options.traits), stdout_fd=stdout_fd, stderr_fd=stderr_fd)
+
+    def _shell_handlers(self) -> dict[str, Handler]:
+        comms = self.kernel.comms
+        return {
+            "execute_request": self._execution.execute_request,
+            "complete_request": self._introspection.complete_request,
+            "inspect_request": self._introspection.inspect_request,
+            "is_complete_request": self._introspection.is_complete_request,
+            "history_request": self._introspection.history_request,
+            "comm_info_request": comms.comm_info_request,
+            "comm_open": comms.comm_open,
+            "comm_msg": comms.comm_msg,
+            "comm_close": comms.comm_close,
+            "connect_request": self._control_requests().connect_request,
+            "shutdown_request": self._control_requests().shutdown_request,
+            "interrupt_request": self._control_requests().interrupt_request,
+        }
+
+    def _control_requests(self) -> Control:
+        return Control(
+            self.kernel,
+            interrupt=self.interrupt,
+            shutdown=self.end,
+            connection={
+                "shell_port": self._info.shell_port,
+                "control_port": self._info.control_port,
+                "stdin_port": self._info.stdin_port,
+                "iopub_port": self._info.iopub_port,
+                "hb_port": self._info.hb_port,
+            },
+        )
+
+    def _control_handlers(self) -> dict[str, Handler]:
+        control = self._control_requests()
+        return {
+            "interrupt_request": control.interrupt_request,
+            "shutdown_request": control.shutdown_request,
+            "connect_request": control.connect_request,
+            "comm_info_request": self.kernel.comms.comm_info_request,
+            "create_subshell_request": self._subshells.create_subshell_request,
+            "delete_subshell_request": self._subshells.delete_subshell_request,
+            "list_subshell_request": self._subshells.list_subshell_request,
+        }
+
+    def _make_subshell(self, channel: Channel) -> Shell:
+        return Shell(channel, self._router.outbox, self._main.handlers)
+
+    # --- run and end ---
+
+    def run(self) -> None:
+        """Answer the main shell's requests until the kernel is told to end."""
+        self._main.run()
+
+    def interrupt(self) -> None:
+        """Interrupt what runs, in every shell. Thread: control."""
+        self._subshells.interrupt()
+        interrupt_main()
+
+    def end(self) -> None:
+        """Let the process be gone within GRACE_S, whatever user code does. Thread: any."""
+        self._router.exit_after(GRACE_S, 0)
+        self._subshells.stop()
+        self._main.stop()
+        if self._main.running is not None and threading.current_thread() is not threading.main_thread():
+            interrupt_main()
+
+    def _terminated(self, why: str) -> None:
+        """SIGTERM, or the parent has died. Thread: control."""
+        log.info("ending: %s", why)
+        self.end()
+
+    def close(self) -> None:
+        """After `run`: end what is left, send what waits, remove files."""
+        self.kernel.close()
+        self._subshells.stop()
+        self._control.stop()
+        deadline = time.monotonic() + 0.1
+        self._control_thread.join(max(0.0, deadline - time.monotonic()))
+        self._router.stop()
+        for file in self._files:
+            Path(file).unlink(missing_ok=True)
+
+    # --- small parts of the start ---
+
+    def _set_up_log(self) -> None:
+        handler = logging.StreamHandler(os.fdopen(os.dup(self._capture.log_fd), "w", buffering=1))
+        handler.setFormatter(logging.Formatter("fastshell: %(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+
+    def _uncapture(self) -> None:
+        """Give fd 2 back, so that an error at start is seen."""
+        if self._capture.write_ends != (-1, -1):
+            os.dup2(self._capture.log_fd, 2)
+
+
+def _default_kernel() -> type[Kernel]:
+    from fastshell.interpreter.kernel import IPythonKernel
+
+    return IPythonKernel
+
+
+def _traits(arguments: Sequence[str]) -> Any:
+    """--Class.trait=value as a traitlets Config, None without any; words that are no flags are ignored."""
+    flags = [word for word in arguments if word.startswith("--") and "." in word and "=" in word]
+    if not flags:
+        return None
+    from traitlets.config.loader import KVCommandLineConfigLoader
+
+    return KVCommandLineConfigLoader().load_config(flags)
+
+
+def _forward_signals(write_end: int) -> None:
+    """SIGTERM is written to the router's pipe by the C handler, so that it works while main is busy.
+
+    A forked child gets the default behaviour back: its signals are not the kernel's.
+    """
+    signal.signal(signal.SIGTERM, _noted_by_router)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_signals_of_child)
+
+
+def _noted_by_router(number: int, frame: object) -> None:
+    """The byte in the wakeup descriptor is what counts."""
+
+
+def _signals_of_child() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(-1)
+        if signal.getsignal(signal.SIGTERM) is _noted_by_router:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _parent_watch() -> tuple[int, int]:
+    """(pidfd, pid) of the process whose death ends the kernel: (-1, 0) if there is none to watch.
+
+    JPY_PARENT_PID names it; where there is no pidfd, getppid is asked for instead.
+    """
+    text = os.environ.get("JPY_PARENT_PID", "")
+    if not text.isdecimal() or int(text) <= 1 or sys.platform == "win32":
+        return -1, 0
+    if hasattr(os, "pidfd_open"):
+        try:
+            return os.pidfd_open(int(text)), 0
+        except OSError:
+            pass  # not a process that can be seen from here
+    return -1, os.getppid()
+
+
+def _username() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "username"

@@ -1,0 +1,235 @@
+"""The Python kernel: `do_*` by IPython.
+
+Thread: that of the shell that was asked; `start` and `close` on main.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import fastshell
+from fastshell.interpreter import info
+from fastshell.interpreter.streams import OutStream
+from fastshell.kernel.base import Kernel, Reply
+
+if TYPE_CHECKING:
+    from fastshell.interpreter.shell import ZMQInteractiveShell
+
+
+class IPythonKernel(Kernel):
+    """Executes Python with IPython 9, on as many shells as there are."""
+
+    implementation = "fastshell"
+    implementation_version = fastshell.__version__
+    language_info = info.language_info()
+    help_links = info.HELP_LINKS
+
+    shell: ZMQInteractiveShell
+    #: Called when a cell said quit(): ends the kernel after its reply.
+    exit_after_cell: Callable[[], None]
+
+    @classmethod
+    def kernel_info(cls) -> Reply:
+        return {**super().kernel_info(), "banner": info.banner()}
+
+    def start(self, config: Any, *, stdout_fd: int, stderr_fd: int) -> None:
+        """Import IPython and install it in this process. config: a traitlets Config, or None."""
+        from fastshell.interpreter import stdin
+        from fastshell.interpreter.display import Publisher, ResultHook
+        from fastshell.interpreter.shell import ZMQInteractiveShell
+
+        sys.stdout = OutStream(self.outbox, "stdout", stdout_fd)
+        sys.stderr = OutStream(self.outbox, "stderr", stderr_fd)
+        Publisher.outbox = ResultHook.outbox = self.outbox
+        stdin.install(self)
+        self.shell = ZMQInteractiveShell.instance(config=config)
+        self.shell.kernel = self
+        session_name = os.environ.get("JPY_SESSION_NAME")
+        if session_name is not None:
+            self.shell.user_ns["__session__"] = session_name
+        self._transforms = self._transform_count()
+
+    def close(self) -> None:
+        self.outbox.flush()
+
+    def next_execution_count(self) -> int:
+        count: int = self.shell.execution_count
+        return count
+
+    # --- execute ---
+
+    def do_execute(
+        self,
+        code: str,
+        silent: bool,
+        store_history: bool = True,
+        user_expressions: dict[str, str] | None = None,
+        allow_stdin: bool = False,
+        *,
+        cell_meta: dict[str, Any] | None = None,
+        cell_id: str | None = None,
+    ) -> Reply | Awaitable[Reply]:
+        if self._may_await(code):
+            transformed, failure = self._transform(code)
+            if self._runs_on_our_loop() and self.shell.should_run_async(
+                code, transformed_cell=transformed, preprocessing_exc_tuple=failure
+            ):
+                return self._execute_async(
+                    code, transformed, silent, store_history, user_expressions, cell_meta, cell_id
+                )
+        result = self.shell.run_cell(
+            code, store_history=store_history, silent=silent, cell_id=cell_id, cell_meta=cell_meta
+        )
+        return self._reply(result, user_expressions)
+
+    async def _execute_async(
+        self,
+        code: str,
+        transformed: str,
+        silent: bool,
+        store_history: bool,
+        user_expressions: dict[str, str] | None,
+        cell_meta: dict[str, Any] | None,
+        cell_id: str | None,
+    ) -> Reply:
+        shell = self.shell
+        shell.forget_traceback()
+        result = None
+        try:
+            result = await shell.run_cell_async(
+                code,
+                store_history=store_history,
+                silent=silent,
+                transformed_cell=transformed,
+                cell_id=cell_id,
+                cell_meta=cell_meta,
+            )
+        finally:
+            shell.events.trigger("post_execute")
+            if not silent:
+                shell.events.trigger("post_run_cell", result)
+        return self._reply(result, user_expressions)
+
+    def _may_await(self, code: str) -> bool:
+        """Whether it is worth asking IPython; a keyword that is not there needs a transformer to appear."""
+        return "await" in code or "async" in code or self._transform_count() != self._transforms
+
+    def _transform_count(self) -> int:
+        manager = self.shell.input_transformer_manager
+        return (
+            len(self.shell.input_transformers_post)
+            + len(manager.cleanup_transforms)
+            + len(manager.line_transforms)
+            + len(manager.token_transformers)
+        )
+
+    def _transform(self, code: str) -> tuple[str, Any]:
+        """The cell as Python, and why it could not be made that."""
+        try:
+            return self.shell.transform_cell(code), None
+        except Exception:
+            return code, sys.exc_info()
+
+    def _runs_on_our_loop(self) -> bool:
+        """Whether `await` in a cell means asyncio, on the loop of this shell: `%autoawait` can change it."""
+        from IPython.core.async_helpers import _asyncio_runner
+
+        return self.shell.loop_runner is _asyncio_runner and asyncio._get_running_loop() is not None
+
+    def _reply(self, result: Any, user_expressions: dict[str, str] | None) -> Reply:
+        from fastshell.interpreter.shell import message_of
+
+        shell = self.shell
+        reply: Reply = {"status": "ok", "execution_count": shell.execution_count - 1}
+        if result.success and not shell._traceback_of_display:
+            reply["user_expressions"] = shell.user_expressions(user_expressions or {})
+        else:
+            error = result.error_before_exec if result.error_before_exec is not None else result.error_in_exec
+            reply.update(
+                status="error",
+                ename=type(error).__name__,
+                evalue=message_of(error),
+                traceback=shell._last_traceback or [],
+                user_expressions={},
+            )
+        reply["payload"] = shell.payload_manager.read_payload()
+        shell.payload_manager.clear_payload()
+        return reply
+
+    # --- questions about code ---
+
+    def do_complete(self, code: str, cursor_pos: int) -> Reply:
+        from IPython.core.completer import provisionalcompleter, rectify_completions
+
+        with provisionalcompleter():
+            found = list(rectify_completions(code, self.shell.Completer.completions(code, cursor_pos)))
+        return {
+            "status": "ok",
+            "matches": [one.text for one in found],
+            "cursor_start": found[0].start if found else cursor_pos,
+            "cursor_end": found[0].end if found else cursor_pos,
+            "metadata": {
+                "_jupyter_types_experimental": [
+                    {
+                        "start": one.start,
+                        "end": one.end,
+                        "text": one.text,
+                        "type": one.type,
+                        "signature": one.signature,
+                    }
+                    for one in found
+                ]
+            },
+        }
+
+    def do_inspect(
+        self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: tuple[str, ...] = ()
+    ) -> Reply:
+        from IPython.utils.tokenutil import token_at_cursor
+
+        reply: Reply = {"status": "ok", "found": False, "data": {}, "metadata": {}}
+        try:
+            data = self.shell.object_inspect_mime(
+                token_at_cursor(code, cursor_pos), detail_level=detail_level, omit_sections=omit_sections
+            )
+        except KeyError:
+            return reply
+        if not self.shell.enable_html_pager:
+            data.pop("text/html", None)
+        reply.update(found=True, data=data)
+        return reply
+
+    def do_is_complete(self, code: str) -> Reply:
+        status, indent_spaces = self.shell.input_transformer_manager.check_complete(code)
+        if status == "incomplete":
+            return {"status": status, "indent": " " * (indent_spaces or 0)}
+        return {"status": status}
+
+    def do_history(
+        self,
+        hist_access_type: str,
+        output: bool,
+        raw: bool,
+        session: int = 0,
+        start: int = 0,
+        stop: int | None = None,
+        n: int | None = None,
+        pattern: str | None = None,
+        unique: bool = False,
+    ) -> Reply:
+        """What the database and this session have; a subshell's own cells are found by `range` only."""
+        main = self.shell.main_state["history_manager"]
+        if hist_access_type == "tail":
+            found = main.get_tail(10 if n is None else n, raw=raw, output=output, include_latest=True)
+        elif hist_access_type == "range":
+            own = self.shell.history_manager if session == 0 else main
+            found = own.get_range(session, start, stop, raw=raw, output=output)
+        elif hist_access_type == "search":
+            found = main.search(pattern or "*", raw=raw, output=output, n=n, unique=unique)
+        else:
+            found = []
+        return {"status": "ok", "history": list(found)}

@@ -1,0 +1,230 @@
+"""One InteractiveShell for all shells of the kernel, with what each shell has of its own behind it.
+
+The user's namespace, extensions, magics, formatters, transformers and configuration are one: an
+extension that is loaded in one shell works in every other, and `get_ipython()` is the same object
+everywhere. What a cell leaves behind is the shell's own: execution count, history session, display
+hook, publisher, payload, compiler, completer, last result and traceback. Those are descriptors that
+look up the calling shell, so that IPython's code, and magics that hold `self.shell`, need not know.
+The alternative, an InteractiveShell for each shell, costs milliseconds for each and leaves an
+extension or a magic registered in one unknown to the others.
+
+Thread: any that runs user code. Nothing process-wide is swapped around a cell: the traps for
+builtins and for sys.displayhook are entered once, for the kernel's life.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Self
+
+from IPython.core.builtin_trap import BuiltinTrap
+from IPython.core.compilerop import CachingCompiler
+from IPython.core.display_trap import DisplayTrap
+from IPython.core.error import UsageError
+from IPython.core.history import HistoryManager
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.payload import PayloadManager
+from traitlets import Type
+
+from fastshell.interpreter import display
+from fastshell.interpreter.display import Publisher, ResultHook
+from fastshell.kernel import current
+
+State = dict[str, Any]
+
+
+class _OwnOfEachShell:
+    """An attribute that has a value for each shell; `make` gives a subshell's first one."""
+
+    def __init__(self, make: Callable[[ZMQInteractiveShell], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, shell: ZMQInteractiveShell | None, owner: type) -> Any:
+        if shell is None:
+            return self
+        state = shell.state_of_caller()
+        try:
+            return state[self._name]
+        except KeyError:
+            if state is shell.main_state:
+                raise AttributeError(self._name) from None
+        value = state[self._name] = self._make(shell)
+        return value
+
+    def __set__(self, shell: ZMQInteractiveShell, value: Any) -> None:
+        shell.state_of_caller()[self._name] = value
+
+
+class _BuiltinsForLife(BuiltinTrap):
+    """get_ipython and display stay in builtins; entering and leaving a cell does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> bool:
+        return False
+
+
+class _DisplayhookForLife(DisplayTrap):
+    """sys.displayhook was set once, see `display.install_displayhook`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> bool:
+        return False
+
+
+class SubshellHistory(HistoryManager):
+    """A subshell's In and Out, kept in memory: not in the database, not in the shared namespace."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell=shell, parent=shell, enabled=False)
+        self.outputs = defaultdict(list)
+
+    def store_inputs(self, line_num: int, source: str, source_raw: str | None = None) -> None:
+        self.input_hist_parsed.append(source.rstrip("\n"))
+        self.input_hist_raw.append((source if source_raw is None else source_raw).rstrip("\n"))
+
+
+class SubshellResultHook(ResultHook):
+    """A subshell's results do not become `_` of the namespace that all shells share."""
+
+    is_main = False
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        kept = {name: shell.user_ns[name] for name in ("_", "__", "___") if name in shell.user_ns}
+        super().__init__(shell=shell, parent=shell, cache_size=shell.cache_size)
+        shell.user_ns.update(kept)
+
+
+def _subshell_completer(shell: ZMQInteractiveShell) -> Any:
+    from IPython.core.completer import IPCompleter
+
+    completer = IPCompleter(
+        shell=shell, namespace=shell.user_ns, global_namespace=shell.user_global_ns, parent=shell
+    )
+    completer.custom_completers = shell.strdispatchers["complete_command"]
+    return completer
+
+
+class ZMQInteractiveShell(InteractiveShell):
+    """IPython for front ends over ZeroMQ, on any number of threads."""
+
+    displayhook_class = Type(ResultHook)
+    display_pub_class = Type(Publisher)
+
+    execution_count = _OwnOfEachShell(lambda shell: 1)
+    history_manager = _OwnOfEachShell(SubshellHistory)
+    displayhook = _OwnOfEachShell(SubshellResultHook)
+    display_pub = _OwnOfEachShell(lambda shell: shell.publisher)
+    payload_manager = _OwnOfEachShell(lambda shell: PayloadManager(parent=shell))
+    compile = _OwnOfEachShell(lambda shell: CachingCompiler())
+    Completer = _OwnOfEachShell(_subshell_completer)
+    last_execution_succeeded = _OwnOfEachShell(lambda shell: True)
+    last_execution_result = _OwnOfEachShell(lambda shell: None)
+    _last_traceback = _OwnOfEachShell(lambda shell: None)
+    _traceback_of_display = _OwnOfEachShell(lambda shell: False)
+
+    #: Set by the kernel that owns it.
+    kernel: Any = None
+    publisher: Publisher
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.main_state: State = {
+            "execution_count": 1,
+            "last_execution_succeeded": True,
+            "last_execution_result": None,
+            "_last_traceback": None,
+            "_traceback_of_display": False,
+        }
+        super().__init__(**kwargs)
+        self.publisher = self.display_pub
+
+    def state_of_caller(self) -> State:
+        """What the shell of the calling thread has of its own."""
+        shell = current.current_shell()
+        if shell is None or shell.subshell_id is None:
+            return self.main_state
+        state: State = shell.language_state
+        return state
+
+    # --- start ---
+
+    def init_environment(self) -> None:
+        """No pager and no cursor movement, but colours, in what child processes print."""
+        os.environ.update(
+            TERM="xterm-color",
+            CLICOLOR="1",
+            FORCE_COLOR="1",
+            CLICOLOR_FORCE="1",
+            PAGER="cat",
+            GIT_PAGER="cat",
+        )
+        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+
+    def init_builtins(self) -> None:
+        super().init_builtins()
+        self.builtin_trap.activate()
+        self.builtin_trap = _BuiltinsForLife(shell=self)
+
+    def init_displayhook(self) -> None:
+        super().init_displayhook()
+        self.display_trap = _DisplayhookForLife(hook=self.displayhook)
+        display.install_displayhook(lambda: self.displayhook)
+
+    def init_hooks(self) -> None:
+        from IPython.core import page
+
+        super().init_hooks()
+        self.set_hook("show_in_pager", page.as_hook(self.page), 99)
+
+    # --- cells ---
+
+    def run_cell(self, *args: Any, **kwargs: Any) -> Any:
+        self.forget_traceback()
+        return super().run_cell(*args, **kwargs)
+
+    def forget_traceback(self) -> None:
+        """A new cell has not failed yet."""
+        self._last_traceback = None
+        self._traceback_of_display = False
+
+    def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
+        if self.displayhook.is_active:
+            self._traceback_of_display = True  # showing a result failed, and so did the cell
+        self._last_traceback = stb
+        content = {"ename": etype.__name__, "evalue": message_of(evalue), "traceback": stb}
+        display.publish(self.publisher.outbox, "error", content)
+
+    def page(self, text: str | dict[str, Any], start: int = 0, *_: Any, **__: Any) -> None:
+        """Show text, or a mime bundle, in the front end's pager."""
+        data = text if isinstance(text, dict) else {"text/plain": text}
+        self.payload_manager.write_payload({"source": "page", "data": data, "start": max(0, start)})
+
+    def set_next_input(self, s: str, replace: bool = False) -> None:
+        """Put text into the front end's next input cell, or with `replace` into this one."""
+        self.payload_manager.write_payload({"source": "set_next_input", "text": s, "replace": replace})
+
+    def ask_exit(self) -> None:
+        """Leave the kernel once the cell has been answered."""
+        self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": False})
+        self.kernel.exit_after_cell()
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Accepts what needs no event loop; others are refused by name."""
+        if gui not in (None, "", "inline", "none"):
+            raise UsageError(f"fastshell has no event loop for gui {gui!r} yet")
+
+
+def message_of(error: BaseException | None) -> str:
+    """str(error), or a stand-in where that fails itself."""
+    try:
+        return str(error)
+    except Exception:
+        return f"<unprintable {type(error).__name__} object>"

@@ -1,0 +1,95 @@
+"""The control channel: interrupt, shutdown, connect.
+
+Thread: control, one request at a time; it runs no user code.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from types import FrameType
+from typing import Any
+
+from fastshell.kernel import dispatch
+from fastshell.kernel.base import Kernel, Reply
+from fastshell.kernel.dispatch import Shell
+from fastshell.kernel.request import Request
+from fastshell.protocol.content import ShutdownRequest
+
+_USER_CODE = frozenset({dispatch._begin.__code__, dispatch._of.__code__})
+
+
+class Interrupts:
+    """SIGINT reaches what runs on the main thread, and nothing else."""
+
+    def __init__(self, main: Shell) -> None:
+        self._main = main
+
+    def install(self) -> None:
+        """Thread: main."""
+        signal.signal(signal.SIGINT, self._on_sigint)
+
+    def _on_sigint(self, number: int, frame: FrameType | None) -> None:
+        """Raise in a handler that runs, wake one that awaits, do nothing between requests."""
+        inner = frame
+        while inner is not None:
+            if inner.f_code in _USER_CODE:
+                raise KeyboardInterrupt
+            inner = inner.f_back
+        self._main.interrupt()
+
+
+def interrupt_main() -> None:
+    """Send SIGINT to the main thread, and to its children where the kernel leads a process group."""
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGINT)
+        return
+    if os.getpgid(0) == os.getpid():
+        os.killpg(os.getpid(), signal.SIGINT)
+    else:
+        ident = threading.main_thread().ident
+        if ident is not None:
+            signal.pthread_kill(ident, signal.SIGINT)
+
+
+class Control:
+    """Requests that concern the kernel as a whole."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        *,
+        interrupt: Callable[[], None],
+        shutdown: Callable[[], None],
+        connection: Mapping[str, Any],
+    ) -> None:
+        """shutdown is called on the control thread after the reply has been sent."""
+        self._kernel = kernel
+        self._interrupt = interrupt
+        self._shutdown = shutdown
+        self._connection = connection
+
+    def interrupt_request(self, request: Request) -> Reply:
+        self._interrupt()
+        return {"status": "ok"}
+
+    def shutdown_request(self, request: Request) -> Reply | Awaitable[Reply]:
+        restart = request.content(ShutdownRequest).restart
+        outcome = self._kernel.do_shutdown(restart)
+        if isinstance(outcome, dict):
+            return self._leave(request, outcome)
+        return self._leave_later(request, outcome)
+
+    def connect_request(self, request: Request) -> Reply:
+        return {"status": "ok", **self._connection}
+
+    async def _leave_later(self, request: Request, outcome: Awaitable[Reply]) -> Reply:
+        return self._leave(request, await outcome)
+
+    def _leave(self, request: Request, reply: Reply) -> Reply:
+        request.publish("shutdown_reply", reply)
+        request.shell.loop.call_soon(self._shutdown)
+        return reply

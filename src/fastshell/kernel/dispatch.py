@@ -1,0 +1,320 @@
+"""One thread's requests, in order of arrival: busy, handle, reply, idle.
+
+Thread: the shell's own, but where a method says otherwise. A shell is an asyncio loop whose reader
+is its channel: each message is read and handled right in the reader's callback; a task is made only
+for a handler that awaits. Meanwhile further requests queue, and comm messages are handled at once,
+so that a cell can await an answer that comes over a comm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastshell._contract import Destination, Kind, Received
+from fastshell.kernel import current
+from fastshell.kernel.request import Request, error_content
+from fastshell.protocol.content import ContentError
+
+if TYPE_CHECKING:
+    from fastshell._router import Channel, Outbox
+
+#: Handles one request: returns the reply's content, None where there is no reply, or an awaitable of it.
+Handler = Callable[[Request], "dict[str, Any] | None | Awaitable[dict[str, Any] | None]"]
+
+COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
+BURST = 32  # messages handled before the loop's other callbacks get their turn
+
+INTERRUPT = "interrupted by the user"  # message of the cancellation that stands for KeyboardInterrupt
+
+log = logging.getLogger("fastshell")
+
+
+class Shell:
+    """A thread that answers requests: main, control, or a subshell."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        outbox: Outbox,
+        handlers: Mapping[str, Handler],
+        *,
+        destination: Destination = Destination.SHELL,
+    ) -> None:
+        """channel is read by the thread that calls `run`; handlers are found by msg_type."""
+        self.channel = channel
+        self.outbox = outbox
+        self.handlers = handlers
+        self.destination = destination
+        self.is_main = channel.name == "main"
+        self.subshell_id = channel.name if channel.name not in ("main", "control") else None
+        self.last_execute: Request | None = None
+        self.running: Request | None = None  # being handled, or awaiting
+        self.task: asyncio.Task[Any] | None = None  # of the running request, if it awaits
+        self.context = contextvars.copy_context()  # what cells set in it stays for the next
+        self.language_state: dict[str, Any] = {}  # what the language keeps for this shell
+        self.on_terminate: Callable[[str], None] | None = None  # control only
+        self._queue: deque[tuple[Received, bool]] = deque()  # with: is it to be aborted?
+        self._stopping = False
+        self._abandoned = False
+        self._pid = os.getpid()
+        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop()
+
+    # --- life ---
+
+    def run(self) -> None:
+        """Answer until STOP comes or `stop` is called; then close the channel."""
+        current.enter_shell(self)
+        self.context.run(current.enter_shell, self)
+        asyncio.set_event_loop(self.loop)
+        self.loop.add_reader(self.channel.fd, self._readable)
+        self.loop.call_soon(self._readable)  # the descriptor tells only of what comes after a first look
+        try:
+            while not self._stopping:
+                try:
+                    self.loop.run_forever()
+                except KeyboardInterrupt:
+                    continue  # a SIGINT handler of the user's; ours raises in cells only
+        finally:
+            self._close()
+
+    def stop(self) -> None:
+        """End `run` after what runs now. Thread: any."""
+        self._stopping = True
+        try:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        except RuntimeError:
+            pass  # the loop is closed: it has ended already
+
+    def abandon(self) -> None:
+        """From now on, what is queued is answered `aborted`; what awaits is interrupted. Thread: any."""
+        self._abandoned = True
+        self.interrupt()
+
+    def _close(self) -> None:
+        self.loop.remove_reader(self.channel.fd)
+        if self.task is not None:  # a cell that still awaits: it ends with a reply
+            self.task.cancel()
+            self.loop.run_until_complete(asyncio.wait([self.task], timeout=0.2))
+        self._abort_all()
+        self.channel.close()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
+
+    def interrupt(self) -> None:
+        """Let the handler that awaits get KeyboardInterrupt, if there is one. Thread: any."""
+        if self.task is not None:
+            self.loop.call_soon_threadsafe(self._interrupt, self.task)
+
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+        if task is self.task and not task.done():
+            task.cancel(INTERRUPT)
+
+    # --- arrival ---
+
+    def _readable(self) -> None:
+        for _ in range(BURST):
+            message = self.channel.recv_nowait()
+            if message is None:
+                return
+            self.arrived(message)
+        self.loop.call_soon(self._readable)
+
+    def arrived(self, message: Received) -> None:
+        """Handle a message, or queue it behind what runs."""
+        if message.kind is Kind.REQUEST:
+            if self.running is not None and message.msg_type in COMM_MESSAGES:
+                self._handle_beside(message)
+            else:
+                self._queue.append((message, False))
+                self._advance()
+        elif message.kind is Kind.STOP:
+            self._stopping = True
+            self.loop.stop()
+        elif message.kind is Kind.TERMINATE and self.on_terminate is not None:
+            self.on_terminate(bytes(message.content).decode())
+        # an INPUT_REPLY that comes here is late: nobody asks any more
+
+    def postpone(self, message: Received) -> None:
+        """Keep a message that arrived while a cell reads the channel itself, in input()."""
+        if message.kind is Kind.STOP:
+            self._stopping = True
+            self.loop.stop()
+        else:
+            self._queue.append((message, False))
+            self.loop.call_soon(self._advance)
+
+    def _advance(self) -> None:
+        while self.running is None and self._queue and not self._stopping:
+            message, is_aborted = self._queue.popleft()
+            if is_aborted or self._abandoned:
+                self._abort(message)
+            else:
+                self._handle(message)
+
+    # --- one request ---
+
+    def _handle(self, message: Received) -> None:
+        request = Request(message, self)
+        self.running = request
+        request.busy()
+        outcome = self._call(request, self.context)
+        if outcome is None or isinstance(outcome, dict):
+            self._finish(request, outcome)
+            return
+        self.task = self.loop.create_task(_of(outcome), context=self.context)
+        self.task.add_done_callback(lambda task: self._awaited(request, task))
+
+    def _handle_beside(self, message: Received) -> None:
+        """A comm message while a cell awaits: in a context of its own, since the cell's is in use."""
+        request = Request(message, self)
+        request.busy()
+        outcome = self._call(request, self.context.copy())
+        if outcome is not None and not isinstance(outcome, dict):
+            task = self.loop.create_task(_of(outcome))
+            task.add_done_callback(lambda task: self._conclude(request, _result(task)))
+        else:
+            self._conclude(request, outcome)
+
+    def _call(
+        self, request: Request, context: contextvars.Context
+    ) -> dict[str, Any] | None | Awaitable[dict[str, Any] | None]:
+        """Run the handler up to its first await; a failure becomes an error reply's content."""
+        handler = self.handlers.get(request.msg_type)
+        if handler is None:
+            return error_content(
+                "UnknownMessageTypeError", f"{self.channel.name} has no handler for {request.msg_type}"
+            )
+        try:
+            return context.run(_begin, handler, request)
+        except BaseException as error:  # the request's reply is owed whatever happened
+            return _failure(request, error)
+
+    def _awaited(self, request: Request, task: asyncio.Task[Any]) -> None:
+        self.task = None
+        self._finish(request, _result(task))
+        self._advance()
+
+    def _finish(self, request: Request, content: dict[str, Any] | None) -> None:
+        if os.getpid() != self._pid:
+            os._exit(0)  # a forked child came out of its cell: the kernel is its parent's
+        self._conclude(request, content)
+        self.running = None
+
+    def _conclude(self, request: Request, content: dict[str, Any] | None) -> None:
+        try:
+            if content is not None:
+                request.reply(content)
+            elif request.wants_reply and not request.replied:
+                request.reply(error_content("NoReplyError", f"the handler of {request.msg_type} gave no reply"))
+        except Exception as error:
+            log.exception("the reply to %s cannot be written", request.msg_type)
+            request.replied = False
+            request.reply(error_content(type(error).__name__, str(error)))
+        finally:
+            request.idle()
+        if request.aborts_queue:
+            self.abort_queued_executes()
+
+    # --- aborting ---
+
+    def abort_queued_executes(self) -> None:
+        """Execute requests that have arrived so far are answered `aborted`, in their turn."""
+        message = self.channel.recv_nowait()
+        while message is not None:
+            self.postpone(message)
+            message = self.channel.recv_nowait()
+        self._queue = deque(
+            (queued, is_aborted or queued.msg_type == "execute_request") for queued, is_aborted in self._queue
+        )
+
+    def _abort_all(self) -> None:
+        """What still waits when the shell ends is answered."""
+        message = self.channel.recv_nowait()
+        while message is not None:
+            if message.kind is Kind.REQUEST:
+                self._queue.append((message, True))
+            message = self.channel.recv_nowait()
+        while self._queue:
+            self._abort(self._queue.popleft()[0])
+
+    def _abort(self, message: Received) -> None:
+        if message.kind is not Kind.REQUEST:
+            return
+        request = Request(message, self)
+        request.busy()
+        content: dict[str, Any] = {"status": "aborted"}
+        if message.msg_type == "execute_request":
+            content["execution_count"] = 0
+        self._conclude(request, content)
+
+
+def _begin(handler: Handler, request: Request) -> dict[str, Any] | None | Awaitable[dict[str, Any] | None]:
+    current.enter_request(request)
+    return handler(request)
+
+
+async def _of(awaitable: Awaitable[Any]) -> Any:
+    return await _Interruptible(awaitable)
+
+
+class _Interruptible:
+    """Awaits what a handler gave, and turns the cancellation by `Shell.interrupt` into KeyboardInterrupt.
+
+    So that the user's `await` raises what an interrupted call raises.
+    """
+
+    def __init__(self, awaitable: Awaitable[Any]) -> None:
+        self._inner = awaitable.__await__()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        inner = self._inner
+        error: BaseException | None = None
+        while True:
+            try:
+                if error is None:
+                    awaited = next(inner)
+                else:
+                    awaited = inner.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                yield awaited
+                error = None
+            except asyncio.CancelledError as cancelled:
+                task = asyncio.current_task()
+                error = cancelled
+                if task is not None and cancelled.args == (INTERRUPT,):
+                    task.uncancel()
+                    error = KeyboardInterrupt()
+            except BaseException as thrown:
+                error = thrown
+
+
+def _result(task: asyncio.Task[Any]) -> dict[str, Any] | None:
+    """What a finished handler's task gave, failures as an error reply's content."""
+    if task.cancelled():
+        return error_content("KeyboardInterrupt", "")
+    error = task.exception()
+    if error is not None:
+        return _failure(None, error)
+    result: dict[str, Any] | None = task.result()
+    return result
+
+
+def _failure(request: Request | None, error: BaseException) -> dict[str, Any]:
+    """Content for an exception that a handler let through: bad content, an interrupt, or our mistake."""
+    if isinstance(error, ContentError):
+        return error_content("ContentError", str(error))
+    if not isinstance(error, KeyboardInterrupt):
+        log.error("handling %s failed", request.msg_type if request else "a request", exc_info=error)
+    return error_content(type(error).__name__, str(error), traceback.format_exception(error))
+

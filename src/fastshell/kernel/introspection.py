@@ -1,0 +1,54 @@
+"""complete, inspect, is_complete, history: questions about code and what it made.
+
+Thread: that of the shell that was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from fastshell.kernel.base import Kernel, Reply
+from fastshell.kernel.request import Request
+from fastshell.protocol.content import CompleteRequest, HistoryRequest, InspectRequest, IsCompleteRequest
+
+
+class Introspection:
+    """Asks the kernel's do_complete, do_inspect, do_is_complete, do_history."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def complete_request(self, request: Request) -> Reply | Awaitable[Reply]:
+        content = request.content(CompleteRequest)
+        return self._kernel.do_complete(content.code, _position(content.code, content.cursor_pos))
+
+    def inspect_request(self, request: Request) -> Reply | Awaitable[Reply]:
+        content = request.content(InspectRequest)
+        return self._kernel.do_inspect(
+            content.code,
+            _position(content.code, content.cursor_pos),
+            content.detail_level,
+            tuple(content.omit_sections),
+        )
+
+    def is_complete_request(self, request: Request) -> Reply | Awaitable[Reply]:
+        return self._kernel.do_is_complete(request.content(IsCompleteRequest).code)
+
+    def history_request(self, request: Request) -> Reply | Awaitable[Reply]:
+        content = request.content(HistoryRequest)
+        return self._kernel.do_history(
+            content.hist_access_type,
+            content.output,
+            content.raw,
+            content.session,
+            content.start,
+            content.stop,
+            content.n,
+            content.pattern,
+            content.unique,
+        )
+
+
+def _position(code: str, cursor_pos: int | None) -> int:
+    """The cursor within the code; absent means its end."""
+    return len(code) if cursor_pos is None else max(0, min(cursor_pos, len(code)))
