@@ -8,21 +8,18 @@ by IPython) -> `kernel` (requests to replies, any language) -> `protocol` (bytes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from fastshell.kernel.base import Kernel
+from typing import Any
 
 __version__ = "0.1.0"
 
 __all__ = ["launch"]
 
 
-def launch(argv: Sequence[str] | None = None, kernel_class: type[Kernel] | None = None) -> int:
+def launch(argv: Sequence[str] | None = None, kernel_class: type[Any] | None = None) -> int:
     """Run a kernel until it is told to end; return the exit status.
 
     argv: command line without the program's name, as `python -m fastshell` takes it; default sys.argv[1:].
-    kernel_class: another language's kernel; default IPython's.
+    kernel_class: another language's, a subclass of fastshell.kernel.Kernel; default IPython's.
     """
     from fastshell.app import launch
 

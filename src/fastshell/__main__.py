@@ -13,8 +13,11 @@ def main() -> None:
     if argv and argv[0] in ("install", "uninstall"):
         from fastshell import kernelspec
 
-        sys.exit(kernelspec.install_main(argv[1:]) if argv[0] == "install" else kernelspec.uninstall_main(argv[1:]))
-    from fastshell.app import App, UsageError
+        sys.exit(
+            kernelspec.install_main(argv[1:]) if argv[0] == "install" else kernelspec.uninstall_main(argv[1:])
+        )
+    from fastshell.app import App
+    from fastshell.options import UsageError
 
     try:
         app = App(argv)

@@ -76,6 +76,21 @@ class Statistics(NamedTuple):
     kicks: int  # times that a busy main thread was made to yield
 
 
+#: Between routing identities and the signed parts of a message on the wire.
+DELIMITER = b"<IDS|MSG>"
+
+
+class WireError(Exception):
+    """The peer's bytes are no Jupyter message.
+
+    reason: the one of `_contract.DROP_REASONS` that it counts as.
+    """
+
+    def __init__(self, reason: str, explanation: str) -> None:
+        super().__init__(explanation)
+        self.reason = reason
+
+
 class RouterError(Exception):
     """The router cannot start; the message names the channel and the endpoint."""
 

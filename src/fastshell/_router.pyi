@@ -139,3 +139,15 @@ class Outbox:
         """Let the text that was written leave now."""
     def capture_parent(self, parent: bytes) -> None:
         """Header bytes under which captured text is published from now on."""
+
+class Frame:
+    """A received frame: what the memoryviews of content and buffers look at. Compiled router only."""
+
+def kick_by_signal(number: int) -> None:
+    """Before Python 3.13: let this signal make a busy main thread yield. Thread: main. Compiled router only.
+
+    A Python handler that calls kick_yield must be installed for it first.
+    """
+
+def kick_yield() -> None:
+    """Drop the GIL until no shell waits for it, at most 0.5 ms. Thread: main. Compiled router only."""

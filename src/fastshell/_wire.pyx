@@ -34,8 +34,7 @@ from fastshell._c cimport (
     fs_unhex32,
 )
 
-from fastshell._contract import UNUSABLE, HeaderFields
-from fastshell.protocol.wire import DELIMITER, WireError
+from fastshell._contract import DELIMITER, UNUSABLE, HeaderFields, WireError
 
 
 def split(list frames not None):

@@ -33,7 +33,7 @@ from fastshell.options import USAGE, Options, UsageError, parse
 from fastshell.protocol import connection
 
 if TYPE_CHECKING:
-    from fastshell._router import Channel
+    from fastshell.kernel.channel import Channel
 
 #: From the decision to end until the process is gone, whatever user code does, in seconds.
 GRACE_S = 0.9
@@ -304,9 +304,9 @@ def _traits(arguments: Sequence[str]) -> Any:
     flags = [word for word in arguments if word.startswith("--") and "." in word and "=" in word]
     if not flags:
         return None
-    from traitlets.config.loader import KVCommandLineConfigLoader
+    from traitlets.config.loader import KVArgParseConfigLoader
 
-    return KVCommandLineConfigLoader().load_config(flags)
+    return KVArgParseConfigLoader(flags).load_config()
 
 
 def _forward_signals(write_end: int) -> None:

@@ -20,7 +20,7 @@ from fastshell.kernel.current import current_request, parent_header
 from fastshell.protocol.content import encode
 
 if TYPE_CHECKING:
-    from fastshell._router import Outbox
+    from fastshell.kernel.channel import Outbox
 
 #: A hook gets a message and returns it, changed or not, or None to keep it from being sent.
 Hook = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -40,9 +40,10 @@ def publish(outbox: Outbox, msg_type: str, content: dict[str, Any], hooks: list[
             "content": content,
         }
         for hook in list(hooks):
-            message = hook(message)
-            if message is None:
-                return
+            if message is not None:
+                message = hook(message)
+        if message is None:
+            return
         content = message["content"]
     outbox.send(Destination.IOPUB, msg_type, parent_header(), encode(content))
 
@@ -50,7 +51,9 @@ def publish(outbox: Outbox, msg_type: str, content: dict[str, Any], hooks: list[
 def encode_images(data: dict[str, Any]) -> dict[str, Any]:
     """Images as bytes become base64 text, as the specification asks; the rest is left."""
     return {
-        mime: base64.b64encode(value).decode() if mime in _BINARY_IMAGES and isinstance(value, bytes) else value
+        mime: base64.b64encode(value).decode()
+        if mime in _BINARY_IMAGES and isinstance(value, bytes)
+        else value
         for mime, value in data.items()
     }
 

@@ -29,7 +29,10 @@ def banner() -> str:
 
 
 HELP_LINKS = [
-    {"text": "Python Reference", "url": f"https://docs.python.org/{sys.version_info[0]}.{sys.version_info[1]}"},
+    {
+        "text": "Python Reference",
+        "url": f"https://docs.python.org/{sys.version_info[0]}.{sys.version_info[1]}",
+    },
     {"text": "IPython Reference", "url": "https://ipython.org/documentation.html"},
     {"text": "NumPy Reference", "url": "https://docs.scipy.org/doc/numpy/reference"},
     {"text": "SciPy Reference", "url": "https://docs.scipy.org/doc/scipy/reference"},

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-import fastshell
+from fastshell import __version__
 from fastshell.interpreter import info
 from fastshell.interpreter.streams import OutStream
 from fastshell.kernel.base import Kernel, Reply
@@ -24,7 +24,7 @@ class IPythonKernel(Kernel):
     """Executes Python with IPython 9, on as many shells as there are."""
 
     implementation = "fastshell"
-    implementation_version = fastshell.__version__
+    implementation_version = __version__
     language_info = info.language_info()
     help_links = info.HELP_LINKS
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from IPython.core.builtin_trap import BuiltinTrap
 from IPython.core.compilerop import CachingCompiler
@@ -66,7 +66,7 @@ class _BuiltinsForLife(BuiltinTrap):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> bool:
+    def __exit__(self, *exception: object) -> Literal[False]:
         return False
 
 
@@ -76,7 +76,7 @@ class _DisplayhookForLife(DisplayTrap):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> bool:
+    def __exit__(self, *exception: object) -> Literal[False]:
         return False
 
 

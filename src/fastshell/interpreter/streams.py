@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from fastshell.kernel.current import parent_header
 
 if TYPE_CHECKING:
-    from fastshell._router import Outbox
+    from fastshell.kernel.channel import Outbox
 
 
 class OutStream(io.TextIOBase):
     """A text stream of the front end. Writing never raises for what is written, and never blocks."""
 
-    encoding = "UTF-8"  # type: ignore[assignment]  # plain attribute, as TextIOWrapper users expect
-    errors = "backslashreplace"  # type: ignore[assignment]
+    encoding = "UTF-8"
+    errors = "backslashreplace"
 
     def __init__(self, outbox: Outbox, name: str, fd: int) -> None:
         """name: stdout or stderr. fd: the descriptor of that number, for fileno and for children."""

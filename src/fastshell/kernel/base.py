@@ -8,16 +8,16 @@ runs on the thread of the shell that was asked; `do_shutdown` on the control thr
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastshell._contract import Destination
 from fastshell.kernel import current
 from fastshell.protocol.content import encode
 
 if TYPE_CHECKING:
+    from fastshell.kernel.channel import Outbox
     from fastshell.kernel.comms import CommTargets
     from fastshell.kernel.questions import Questions
-    from fastshell._router import Outbox
 
 Reply = dict[str, Any]
 
@@ -30,8 +30,8 @@ class Kernel:
     implementation = "fastshell"
     implementation_version = ""
     banner = ""
-    language_info: dict[str, Any] = {"name": "", "mimetype": "text/plain", "file_extension": ".txt"}
-    help_links: list[dict[str, str]] = []
+    language_info: ClassVar[dict[str, Any]] = {"name": "", "mimetype": "text/plain", "file_extension": ".txt"}
+    help_links: ClassVar[list[dict[str, str]]] = []
 
     #: Set by the application before the first request: the doors to the front ends.
     outbox: Outbox

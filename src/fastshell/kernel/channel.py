@@ -8,6 +8,12 @@ from __future__ import annotations
 import importlib
 import os
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastshell._router import Channel, Outbox, Router
+
+    __all__ = ["ROUTERS", "Channel", "Outbox", "Router", "choose_router"]  # the types, for annotations
 
 #: Values of the option and of the environment variable FASTSHELL_ROUTER.
 ROUTERS = ("auto", "compiled", "plain")

@@ -25,7 +25,10 @@ from fastshell.protocol.content import (
 )
 
 if TYPE_CHECKING:
-    from fastshell._router import Outbox
+    from fastshell.kernel.channel import Outbox
+
+#: The manager's methods take the zmq stream of the message, and do nothing with it.
+_STREAM: Any = None
 
 
 class Comm(BaseComm):
@@ -63,13 +66,13 @@ class CommTargets:
         comm.get_comm_manager = lambda: self.manager
 
     def comm_open(self, request: Request) -> None:
-        self.manager.comm_open(None, "", _message(request, CommOpen))
+        self.manager.comm_open(_STREAM, "", _message(request, CommOpen))
 
     def comm_msg(self, request: Request) -> None:
-        self.manager.comm_msg(None, "", _message(request, CommMessage))
+        self.manager.comm_msg(_STREAM, "", _message(request, CommMessage))
 
     def comm_close(self, request: Request) -> None:
-        self.manager.comm_close(None, "", _message(request, CommMessage))
+        self.manager.comm_close(_STREAM, "", _message(request, CommMessage))
 
     def comm_info_request(self, request: Request) -> dict[str, Any]:
         target_name = request.content(CommInfoRequest).target_name

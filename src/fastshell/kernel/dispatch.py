@@ -9,12 +9,13 @@ so that a cell can await an answer that comes over a comm.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import os
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastshell._contract import Destination, Kind, Received
@@ -23,7 +24,7 @@ from fastshell.kernel.request import Request, error_content
 from fastshell.protocol.content import ContentError
 
 if TYPE_CHECKING:
-    from fastshell._router import Channel, Outbox
+    from fastshell.kernel.channel import Channel, Outbox
 
 #: Handles one request: returns the reply's content, None where there is no reply, or an awaitable of it.
 Handler = Callable[[Request], "dict[str, Any] | None | Awaitable[dict[str, Any] | None]"]
@@ -87,10 +88,8 @@ class Shell:
     def stop(self) -> None:
         """End `run` after what runs now. Thread: any."""
         self._stopping = True
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended already
             self.loop.call_soon_threadsafe(self.loop.stop)
-        except RuntimeError:
-            pass  # the loop is closed: it has ended already
 
     def abandon(self) -> None:
         """From now on, what is queued is answered `aborted`; what awaits is interrupted. Thread: any."""
@@ -101,13 +100,20 @@ class Shell:
         self.loop.remove_reader(self.channel.fd)
         if self.task is not None:  # a cell that still awaits: it ends with a reply
             self.task.cancel()
-            self.loop.run_until_complete(asyncio.wait([self.task], timeout=0.2))
+            self._run_until_complete(asyncio.wait([self.task], timeout=0.2))
         self._abort_all()
         self.channel.close()
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0))
+        self._run_until_complete(asyncio.sleep(0))
         self.loop.close()
+
+    def _run_until_complete(self, last: Coroutine[Any, Any, Any]) -> None:
+        """As the loop's own, but a `stop` that is still queued does not end it with a RuntimeError."""
+        task = self.loop.create_task(last)
+        task.add_done_callback(lambda _: self.loop.stop())
+        while not task.done():
+            self.loop.run_forever()
 
     def interrupt(self) -> None:
         """Let the handler that awaits get KeyboardInterrupt, if there is one. Thread: any."""
@@ -214,7 +220,9 @@ class Shell:
             if content is not None:
                 request.reply(content)
             elif request.wants_reply and not request.replied:
-                request.reply(error_content("NoReplyError", f"the handler of {request.msg_type} gave no reply"))
+                request.reply(
+                    error_content("NoReplyError", f"the handler of {request.msg_type} gave no reply")
+                )
         except Exception as error:
             log.exception("the reply to %s cannot be written", request.msg_type)
             request.replied = False
@@ -317,4 +325,3 @@ def _failure(request: Request | None, error: BaseException) -> dict[str, Any]:
     if not isinstance(error, KeyboardInterrupt):
         log.error("handling %s failed", request.msg_type if request else "a request", exc_info=error)
     return error_content(type(error).__name__, str(error), traceback.format_exception(error))
-

@@ -16,7 +16,7 @@ from fastshell.kernel import current
 from fastshell.protocol.content import InputReply, decode, encode
 
 if TYPE_CHECKING:
-    from fastshell._router import Channel, Outbox, Router
+    from fastshell.kernel.channel import Channel, Outbox, Router
     from fastshell.kernel.request import Request
 
 

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 class Request:
     """A message of shell or control, and the shell that answers it."""
 
-    __slots__ = ("__dict__", "__weakref__", "allow_stdin", "aborts_queue", "message", "replied", "reply_metadata", "shell")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "allow_stdin",
+        "aborts_queue",
+        "message",
+        "replied",
+        "reply_metadata",
+        "shell",
+    )
 
     def __init__(self, message: Received, shell: Shell) -> None:
         self.message = message

@@ -17,8 +17,8 @@ from fastshell.kernel.request import Request, error_content
 from fastshell.protocol.content import DeleteSubshellRequest
 
 if TYPE_CHECKING:
-    from fastshell._router import Channel, Router
     from fastshell.kernel.base import Kernel
+    from fastshell.kernel.channel import Channel, Router
 
 #: Python's default switch interval, and the one while subshells exist, in seconds. Without a kick
 #: (before 3.13) a subshell waits so long for a busy main thread; 1 ms costs 1.4 % of throughput.

@@ -90,12 +90,6 @@ class InputReply(Content, frozen=True):
     value: str
 
 
-class CellMetadata(Content, frozen=True):
-    """What of an execute_request's metadata concerns a kernel."""
-
-    cellId: str | None = None  # noqa: N815 - JupyterLab's spelling
-
-
 C = TypeVar("C", bound=Content)
 
 

@@ -16,9 +16,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fastshell._contract import DELIMITER as DELIMITER
 from fastshell._contract import UNUSABLE, HeaderFields, Unusable
-
-DELIMITER = b"<IDS|MSG>"
+from fastshell._contract import WireError as WireError
 
 #: Objects and arrays in one another, the header included. One limit for all Python versions,
 #: whose json gives up between 1,000 levels (3.11) and some ten thousand.
@@ -33,17 +33,6 @@ _SAFE_NESTING = 256
 # A string that never ends matches too, so that this takes linear time; json.loads refuses it later.
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 _SPACE = re.compile(r"[ \t\n\r]*")
-
-
-class WireError(Exception):
-    """The peer's bytes are no Jupyter message.
-
-    reason: the one of `_contract.DROP_REASONS` that it counts as.
-    """
-
-    def __init__(self, reason: str, explanation: str) -> None:
-        super().__init__(explanation)
-        self.reason = reason
 
 
 def split(frames: list[bytes]) -> tuple[list[bytes], bytes, list[bytes]]:
