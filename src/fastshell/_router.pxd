@@ -27,6 +27,7 @@ cdef extern from "_c/platform.h" nogil:
     int64_t fs_now_us() noexcept
     void fs_utc_now(char *out) noexcept
     void fs_block_signals() noexcept
+    int fs_exit_after(int64_t microseconds, int status, char **files, int count) noexcept
     int fs_timer_open() noexcept
     void fs_timer_arm(int fd, int microseconds) noexcept
     ssize_t fs_read_fd(int fd, void *out, size_t size) noexcept
@@ -119,7 +120,6 @@ cdef enum:  # first byte of a message in the outbox; the frames that follow
     OP_OPEN  # none: state.opening has the mailbox
     OP_CLOSE  # name of the channel
     OP_GATHER  # none: text has been written, flush it in FLUSH_US
-    OP_WAKE  # none: look at the deadlines again
     OP_STOP  # none, and nothing follows
 
 ctypedef packed struct op_head:  # frame 0 of the outbox, msg_type behind it
@@ -172,15 +172,13 @@ cdef struct router_state:
     bytes_t kernel_info
     int log_fd
     int parent_pid
-    char **files  # unlinked when the deadline is over
+    char **files  # unlinked by exit_after
     int file_count
     # any thread, under lock
     fs_mutex lock
     void *push  # NULL before the constructor ends and after stop
     gathered text
     mailbox *opening
-    int64_t deadline_us  # of exit_after; 0 for none
-    int exit_status
     # any thread, atomic
     uint64_t messages  # counter of msg_ids
     uint64_t frames_open
@@ -230,11 +228,15 @@ cdef class Outbox:
     cdef int push(self, router_state *R, op_head *head, bytes msg_type, tuple rest) except -1
     cdef command(self, int op, bytes argument)
 
+cdef class Channel
+
 cdef class Router:
     cdef _Core core
     cdef readonly Outbox outbox
     cdef object arguments  # of _Core.run, until the start
     cdef object thread
+    cdef dict waiting  # channels that nobody has come for yet
+    cdef Channel make_channel(self, str name)
 
 cdef class Frame:
     cdef _Core core

@@ -59,7 +59,7 @@ cdef extern from "unistd.h" nogil:
     int getppid()
     int unlink(const char *)
     int close(int)
-    void _exit(int) noexcept
+    int usleep(unsigned int)
 
 cdef enum:
     FLUSH_US = 50_000  # text is gathered for so long; ipykernel's is 200 ms
@@ -404,27 +404,30 @@ cdef void box_close(router_state *R, mailbox *box) noexcept nogil:
     box_release(box)
 
 
-cdef void open_boxes(router_state *R) noexcept nogil:
-    """Take the mailboxes that open_channel made into the table."""
+cdef bint open_box(router_state *R) noexcept nogil:
+    """Take the oldest mailbox that open_channel made into the table; False if there is none.
+
+    One for each OP_OPEN, so that closing and opening the same name keep their order.
+    """
     cdef mailbox *box
-    cdef mailbox *following
     fs_lock(&R.lock)
     box = R.opening
-    R.opening = NULL
+    if box != NULL:
+        R.opening = box.next
     fs_unlock(&R.lock)
-    while box != NULL:
-        following = box.next
-        if (R.box_count + 1) * 2 > R.box_mask and boxes_rebuild(R, (R.box_mask + 1) * 2) < 0 \
-                and R.box_count + 2 > R.box_mask:
-            box_close(R, box)  # no memory, and the table is full
-        else:
-            R.boxes[box_slot(R, <uint8_t *>box.name, box.name_size)] = box
-            R.box_count += 1
-            if box.name_size == 4 and memcmp(box.name, b"main", 4) == 0:
-                R.main = box
-            elif box.name_size == 7 and memcmp(box.name, b"control", 7) == 0:
-                R.control = box
-        box = following
+    if box == NULL:
+        return False
+    if (R.box_count + 1) * 2 > R.box_mask and boxes_rebuild(R, (R.box_mask + 1) * 2) < 0 \
+            and R.box_count + 2 > R.box_mask:
+        box_close(R, box)  # no memory, and the table is full
+        return True
+    R.boxes[box_slot(R, <uint8_t *>box.name, box.name_size)] = box
+    R.box_count += 1
+    if box.name_size == 4 and memcmp(box.name, b"main", 4) == 0:
+        R.main = box
+    elif box.name_size == 7 and memcmp(box.name, b"control", 7) == 0:
+        R.control = box
+    return True
 
 
 cdef void close_box(router_state *R, const uint8_t *name, size_t size) noexcept nogil:
@@ -653,21 +656,23 @@ cdef void deliver_input(router_state *R, fs_header *fields, fs_frame *identities
 
 
 cdef waiter *find_waiter(router_state *R, fs_header *fields, fs_frame *parent) noexcept nogil:
-    """By parent_header.msg_id; without one by the header's subshell_id if one waits there; else the only one."""
+    """By parent_header.msg_id; if that is no question of ours, by the header's subshell_id; else the only one."""
     cdef fs_header asked
     cdef waiter *w = R.waiters
     cdef waiter *found = NULL
     cdef mailbox *box = NULL
     cdef int count = 0
+    cdef size_t prefix = strlen(R.header_start) - 11  # of our msg_ids, behind {"msg_id":"
     if fs_scan_header(data_of(parent), fs_zmq.msg_size(parent), &asked) == 0 and asked.msg_id.kind == FS_STRING:
         while w != NULL:
             if w.msg_id_size == asked.msg_id.size and memcmp(w.msg_id, asked.msg_id.text, w.msg_id_size) == 0:
                 return w
             w = w.next
-        return NULL  # it answers something that no longer waits
+        if asked.msg_id.size > prefix and memcmp(asked.msg_id.text, R.header_start + 11, prefix) == 0:
+            return NULL  # it answers a question that no longer waits
     if fields.subshell_id.kind == FS_STRING:
         box = box_named(R, fields.subshell_id.text, fields.subshell_id.size)
-    elif fields.subshell_id.kind == FS_NULL:
+    elif fields.subshell_id.kind == FS_NULL or fields.subshell_id.kind == FS_ABSENT:
         box = R.main
     w = R.waiters
     while w != NULL:
@@ -822,7 +827,7 @@ cdef int take_outgoing(router_state *R) noexcept nogil:
     elif op == OP_FORGET or op == OP_PARENT or op == OP_CLOSE:
         obey(R, op)
     elif op == OP_OPEN:
-        open_boxes(R)
+        open_box(R)
     elif op == OP_GATHER:
         R.flush_us = fs_now_us() + FLUSH_US
     elif op == OP_STOP:
@@ -972,14 +977,10 @@ cdef void publish_captured(router_state *R, int stream) noexcept nogil:
 
 cdef void terminate(router_state *R, const char *why) noexcept nogil:
     """Tell control, and see to it that the process ends even if Python cannot run."""
-    cdef int64_t deadline = fs_now_us() + GRACE_US
+    fs_exit_after(GRACE_US, 0, R.files, R.file_count)
     if R.control != NULL:
-        hand_over_note(R, R.control, KIND_TERMINATE, why, strlen(why))
         fs_wake_announce(&R.control.wake)
-    fs_lock(&R.lock)
-    if R.deadline_us == 0 or deadline < R.deadline_us:
-        R.deadline_us = deadline
-    fs_unlock(&R.lock)
+        hand_over_note(R, R.control, KIND_TERMINATE, why, strlen(why))
 
 
 cdef void take_signals(router_state *R) noexcept nogil:
@@ -995,7 +996,7 @@ cdef void take_signals(router_state *R) noexcept nogil:
 
 
 cdef void check_deadlines(router_state *R) noexcept nogil:
-    cdef int64_t now = fs_now_us(), deadline
+    cdef int64_t now = fs_now_us()
     if R.flush_us and now >= R.flush_us:
         R.flush_us = 0
         fs_lock(&R.lock)
@@ -1007,27 +1008,15 @@ cdef void check_deadlines(router_state *R) noexcept nogil:
         if getppid() != R.parent_pid:
             R.parent_check_us = 0
             terminate(R, b"parent")
-    fs_lock(&R.lock)
-    deadline = R.deadline_us
-    fs_unlock(&R.lock)
-    if deadline and now >= deadline:
-        for i in range(R.file_count):
-            unlink(R.files[i])
-        _exit(R.exit_status)
 
 
 cdef long poll_timeout_ms(router_state *R) noexcept nogil:
     """Until the next deadline, rounded up; -1 without one."""
-    cdef int64_t first = 0, deadline, wait
-    fs_lock(&R.lock)
-    deadline = R.deadline_us
-    fs_unlock(&R.lock)
+    cdef int64_t first = 0, wait
     if R.flush_us:
         first = R.flush_us
     if R.parent_check_us and (first == 0 or R.parent_check_us < first):
         first = R.parent_check_us
-    if deadline and (first == 0 or deadline < first):
-        first = deadline
     if first == 0:
         return -1
     wait = first - fs_now_us()
@@ -1113,14 +1102,20 @@ cdef void finish(router_state *R) noexcept nogil:
     publish_captured(R, 0)
     publish_captured(R, 1)
     R.items[ITEM_STDOUT].fd = R.items[ITEM_STDERR].fd = -1
-    open_boxes(R)
+    while open_box(R):
+        pass
     for i in range(R.box_mask + 1):
         if R.boxes[i] != NULL:
             box_close(R, R.boxes[i])
             R.boxes[i] = NULL
     R.box_count = 0
     close_sockets(R)
-    end_context(R)
+    if fs_flag(&R.channels_open):
+        # The context cannot end before the last channel is closed, and a shell that sits in C does
+        # not close its own. So wait as long as the sockets linger; the last owner ends the context.
+        usleep(LINGER_MS * 1000)
+    else:
+        end_context(R)
 
 
 cdef void close_sockets(router_state *R) noexcept nogil:
@@ -1275,11 +1270,11 @@ cdef class _Core:
         cdef waiter *w
         if R.pid != getpid():
             return  # a forked child: everything here is the parent's
-        open_boxes(R)
         with nogil:
             if R.push != NULL:
                 fs_zmq.close(R.push)
             finish(R)
+            end_context(R)
             fs_replay_free(&R.replay)
         release_returned(R)
         for i in range(R.file_count):
@@ -1386,6 +1381,8 @@ cdef class Router:
             raise RouterError(f"outbox: {zmq_reason().decode()}")
         self.core = core
         self.outbox = Outbox(core)
+        # There from the first message on, whenever their threads come for them.
+        self.waiting = {name: self.make_channel(name) for name in ("main", "control")}
         self.arguments = dict(endpoints), curve, iopub_hwm
 
     def start(self):
@@ -1412,15 +1409,20 @@ cdef class Router:
             R.push = NULL
         fs_unlock(&R.lock)
         if self.thread is not None:
-            # The context cannot end before the last channel is closed, and a shell that sits in C
-            # does not close its own: the thread is then left to itself.
-            self.thread.join(0.5 if fs_flag(&R.channels_open) else None)
+            self.thread.join()
+        release_returned(R)
 
     def open_channel(self, str name):
+        if name in self.waiting:
+            return self.waiting.pop(name)
+        return self.make_channel(name)
+
+    cdef Channel make_channel(self, str name):
         cdef _Core core = self.core
         cdef router_state *R = &core.state
         cdef bytes encoded = name.encode()
         cdef mailbox *box
+        cdef mailbox **link
         if name in core.names:
             raise ValueError(f"channel {name!r} is open already")
         if R.push == NULL:
@@ -1450,8 +1452,10 @@ cdef class Router:
         fs_count(&R.channels_open, 1)
         core.names[name] = weakref.ref(channel)
         fs_lock(&R.lock)
-        box.next = R.opening
-        R.opening = box
+        link = &R.opening
+        while link[0] != NULL:
+            link = &link[0].next
+        link[0] = box
         push_op(R, OP_OPEN, NULL, 0)
         fs_unlock(&R.lock)
         return channel
@@ -1469,18 +1473,14 @@ cdef class Router:
 
     def exit_after(self, double seconds, int status):
         cdef router_state *R = &self.core.state
-        cdef int64_t deadline = fs_now_us() + <int64_t>(seconds * 1e6)
-        fs_lock(&R.lock)
-        if R.deadline_us == 0 or deadline < R.deadline_us:
-            R.deadline_us = deadline
-            R.exit_status = status
-        push_op(R, OP_WAKE, NULL, 0)
-        fs_unlock(&R.lock)
+        if fs_exit_after(<int64_t>(seconds * 1e6), status, R.files, R.file_count) < 0:
+            raise RouterError("no further thread can be made")
 
     def statistics(self):
         cdef _Core core = self.core
         cdef router_state *R = &core.state
         cdef Channel channel
+        release_returned(R)
         queued = {}
         for name, reference in list(core.names.items()):
             channel = reference()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,13 @@ class IPythonKernel(Kernel):
     #: Called when a cell said quit(): ends the kernel after its reply.
     exit_after_cell: Callable[[], None]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._ready = threading.Event()  # a subshell may be asked for while IPython is being imported
+
+    def shell_opened(self) -> None:
+        self._ready.wait()
+
     @classmethod
     def kernel_info(cls) -> Reply:
         return {**super().kernel_info(), "banner": info.banner()}
@@ -52,6 +60,7 @@ class IPythonKernel(Kernel):
         if session_name is not None:
             self.shell.user_ns["__session__"] = session_name
         self._transforms = self._transform_count()
+        self._ready.set()
 
     def close(self) -> None:
         self.outbox.flush()

@@ -5,8 +5,8 @@ these are looked up; everything of ours is given its request.
 
 The request of a thread is, in this order:
 1. of the running task or cell: a context variable, which tasks and asyncio.to_thread inherit;
-2. of the thread that started this one: an audit hook notes it on the new Thread object (no thread
-   is patched, and nothing is keyed by an ident, which the system uses again);
+2. of the thread that started this one: it is noted on the new Thread object as that is started (Thread
+   is not patched, and nothing is keyed by an ident, which the system uses again);
 3. the last execute request of the thread's shell, and for strangers that of the main shell.
 """
 
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastshell.kernel.dispatch import Shell
@@ -87,17 +88,33 @@ def parent_header() -> bytes:
 def note_threads() -> None:
     """From now on, remember for each new Thread the request of the code that started it.
 
-    By an audit hook, which cannot be taken back; installed once for the process.
+    By an audit hook, which cannot be taken back; installed once for the process. Python 3.11 does not
+    raise that event: there the function by which Thread.start makes a thread is wrapped.
     """
-    if not _hooked:
-        _hooked.append(True)
-        sys.addaudithook(_note_thread)
+    if _hooked:
+        return
+    _hooked.append(True)
+    if sys.version_info >= (3, 12):
+        sys.addaudithook(_note_event)
+        return
+    original = threading._start_new_thread
+
+    def start_new_thread(function: Callable[..., object], *arguments: Any, **options: Any) -> int:
+        _note_thread(function)
+        return original(function, *arguments, **options)
+
+    threading._start_new_thread = start_new_thread
 
 
-def _note_thread(event: str, arguments: tuple[object, ...]) -> None:
+def _note_event(event: str, arguments: tuple[object, ...]) -> None:
     if event == "_thread.start_new_thread" or event == "_thread.start_joinable_thread":
-        thread = getattr(arguments[0], "__self__", None)
-        if isinstance(thread, threading.Thread) and _main:
-            request = current_request()
-            if request is not None:
-                setattr(thread, _NOTE, request)
+        _note_thread(arguments[0])
+
+
+def _note_thread(function: object) -> None:
+    """Note the current request on the Thread whose bootstrap method is about to be started."""
+    thread = getattr(function, "__self__", None)
+    if isinstance(thread, threading.Thread) and _main:
+        request = current_request()
+        if request is not None:
+            setattr(thread, _NOTE, request)

@@ -216,6 +216,8 @@ class Shell:
         self.running = None
 
     def _conclude(self, request: Request, content: dict[str, Any] | None) -> None:
+        if request.aborts_queue:
+            self.abort_queued_executes()  # before the reply: what a client sends once it has that may run
         try:
             if content is not None:
                 request.reply(content)
@@ -229,8 +231,6 @@ class Shell:
             request.reply(error_content(type(error).__name__, str(error)))
         finally:
             request.idle()
-        if request.aborts_queue:
-            self.abort_queued_executes()
 
     # --- aborting ---
 
