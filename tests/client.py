@@ -144,7 +144,11 @@ class Client:
 
         And until stdin is connected: a ROUTER drops an input_request for a peer that is not there yet.
         """
-        assert self._stdin_monitor.poll(timeout_s * 1000), "stdin is not connected"
+        if self._stdin_monitor is not None:
+            assert self._stdin_monitor.poll(timeout_s * 1000), "stdin is not connected"
+            self.sockets["stdin"].disable_monitor()
+            self._stdin_monitor.close(linger=0)
+            self._stdin_monitor = None
         if self._expects_welcome:
             self.wait(lambda: self.of_parent(None, "iopub_welcome"), "iopub_welcome", timeout_s)
             return self._kernel_info(timeout_s)
@@ -163,7 +167,6 @@ class Client:
         return self.reply(msg_id, timeout_s)
 
     def close(self) -> None:
-        self.sockets["stdin"].disable_monitor()
         self._context.destroy(linger=0)
 
     # --- send ---
@@ -332,14 +335,19 @@ class Client:
         """`start` and `finish`."""
         return self.finish(self.start(code, **options), timeout_s)
 
-    def answer(self, msg_id: str, value: str, *, timeout_s: float = TIMEOUT_S) -> Message:
-        """Wait for a request's next input_request, send the input_reply; return the question."""
+    def wait_question(self, msg_id: str, timeout_s: float = TIMEOUT_S) -> Message:
+        """Wait for a request's next input_request that was not answered by `answer` yet."""
         answered = self._answered.count(msg_id)
 
         def asked() -> list[Message]:
             return self.of_parent(msg_id, "input_request")[answered:]
 
         question: Message = self.wait(asked, "input_request", timeout_s)[0]
+        return question
+
+    def answer(self, msg_id: str, value: str, *, timeout_s: float = TIMEOUT_S) -> Message:
+        """`wait_question`, then send the input_reply; return the question."""
+        question = self.wait_question(msg_id, timeout_s)
         self._answered.append(msg_id)
         self.send("input_reply", {"value": value}, channel="stdin", parent=question.header)
         return question
