@@ -266,7 +266,9 @@ def test_l9_idle_has_its_own_parent_under_concurrent_comms(client: Client) -> No
         (
             count,
             number,
-            client.send("comm_msg", {"comm_id": f"c{number}", "data": {"count": count}}, subshell_id=subshell),
+            client.send(
+                "comm_msg", {"comm_id": f"c{number}", "data": {"count": count}}, subshell_id=subshell
+            ),
         )
         for count in range(100)
         for number, subshell in enumerate(subshells)

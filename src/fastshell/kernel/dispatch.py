@@ -58,6 +58,7 @@ class Shell:
         self.last_execute: Request | None = None
         self.running: Request | None = None  # being handled, or awaiting
         self.task: asyncio.Task[Any] | None = None  # of the running request, if it awaits
+        self._is_task_new = False
         self.context = contextvars.copy_context()  # what cells set in it stays for the next
         self.language_state: dict[str, Any] = {}  # what the language keeps for this shell
         self.on_terminate: Callable[[str], None] | None = None  # control only
@@ -138,7 +139,10 @@ class Shell:
         """Handle a message, or queue it behind what runs."""
         if message.kind is Kind.REQUEST:
             if self.running is not None and message.msg_type in COMM_MESSAGES:
-                self._handle_beside(message)
+                if self._is_task_new:
+                    self.loop.call_soon(self._handle_beside, message)
+                else:
+                    self._handle_beside(message)
             else:
                 self._queue.append((message, False))
                 self._advance()
@@ -177,7 +181,12 @@ class Shell:
             self._finish(request, outcome)
             return
         self.task = self.loop.create_task(_of(outcome), context=self.context)
+        self._is_task_new = True  # until it took its first step: comm messages behind it come after
+        self.loop.call_soon(self._task_began)
         self.task.add_done_callback(lambda task: self._awaited(request, task))
+
+    def _task_began(self) -> None:
+        self._is_task_new = False
 
     def _handle_beside(self, message: Received) -> None:
         """A comm message while a cell awaits: in a context of its own, since the cell's is in use."""
