@@ -10,14 +10,14 @@ BUILD_TOOLS := 'setuptools>=77' 'Cython>=3.1'
 BIN := $(VENV)/bin
 NATIVE := $(wildcard src/fastshell/*.pyx src/fastshell/*.pxd src/fastshell/_c/*.h)
 PACKAGE := $(shell find src/fastshell -type f ! -path '*__pycache__*' ! -name '*.so')
-BENCHES := $(wildcard bench/[a-z]*.py)
+BENCHES := $(filter-out bench/lean.py,$(wildcard bench/[a-z]*.py))
 METADATA := pyproject.toml setup.py MANIFEST.in
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build debug test test-all bench bench-smoke demo lab annotate types style fuzz fuzz-smoke \
+.PHONY: help build debug test test-all test-long bench bench-smoke demo lab annotate types style fuzz fuzz-smoke \
 	sanitize clean
 
 help: ## this list
@@ -85,6 +85,9 @@ build: $(VENV)/.built ## make .venv and compile the extensions in place
 
 test: $(VENV)/.built ## run the test-suite; PYTEST_ARGS="-k wire" for a part of it
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-long: $(VENV)/.built ## the tests that take minutes, such as 200 starts in a row
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 test-all: ## run it on each of Python 3.11, 3.12 and 3.13
 	@failed=; for version in $(VERSIONS); do \

@@ -150,7 +150,7 @@ def test_w5_nudge(shared_kernel: RunningKernel) -> None:
     shared_kernel.client.execute("1").ok()
 
 
-@pytest.mark.parametrize("count", [5, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [5, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.timeout(600)
 def test_w5_starts_in_a_row(kernel: Start, count: int) -> None:
     """Every start gets through, and every kernel that is told to end is gone."""

@@ -162,6 +162,10 @@ class Shell:
             self._queue.append((message, False))
             self.loop.call_soon(self._advance)
 
+    def read_on(self) -> None:
+        """Read the channel soon: a cell has read it in input(), so that its descriptor may stay silent."""
+        self.loop.call_soon(self._readable)
+
     def _advance(self) -> None:
         while self.running is None and self._queue and not self._stopping:
             message, is_aborted = self._queue.popleft()

@@ -45,7 +45,10 @@ class Questions:
             )
         shell = current.current_shell()
         if shell is not None and current.is_shell_thread(shell):
-            return self._ask_on(shell.channel, request, prompt, password)
+            try:
+                return self._ask_on(shell.channel, request, prompt, password)
+            finally:
+                shell.read_on()
         self._count += 1
         channel = self._router.open_channel(f"question-{self._count}")
         try:
