@@ -25,6 +25,7 @@ cdef extern from "_c/platform.h" nogil:
     void fs_stack_push(void **head, void *item) noexcept
     void *fs_stack_take(void **head) noexcept
     int64_t fs_now_us() noexcept
+    int fs_decimal(char *out, uint64_t value) noexcept
     void fs_utc_now(char *out) noexcept
     void fs_block_signals() noexcept
     int fs_exit_after(int64_t microseconds, int status, char **files, int count) noexcept
@@ -185,7 +186,8 @@ cdef struct router_state:
     int channels_open
     void *returned  # lent buffers that have left, to be released by a thread with the GIL
     # router thread
-    fs_pollitem items[ITEM_COUNT]  # items[0:CHANNEL_COUNT].socket are the wire sockets
+    fs_pollitem items[ITEM_COUNT]  # items[0:CHANNEL_COUNT].socket are the wire sockets; fd of a socket: its ZMQ_FD
+    int unread  # bits of the sockets that may have a message although their fd is silent
     mailbox **boxes  # open addressing by name; NULL is empty
     uint32_t box_mask, box_count
     mailbox *main
@@ -220,6 +222,7 @@ cdef class _Core:  # owns the state; Router, Outbox, Channels and Frames keep it
     cdef object failure  # of the start
     cdef object ready  # Event: bound, or failed
     cdef int sequence  # of inproc endpoints
+    cdef watch(self, int item)
     cdef bind(self, int index, str channel, str endpoint, curve, int iopub_hwm)
 
 cdef class Outbox:

@@ -1,6 +1,6 @@
 """The compiled router: the one owner of the wire sockets.
 
-Theory of operation. One thread runs `serve`, which never takes the GIL: it polls the wire sockets,
+Theory of operation. One thread runs `serve`, which never takes the GIL: it waits for the wire sockets,
 the outbox and a few descriptors, and handles a bounded burst from each that is ready.
 A request comes in as: identities, <IDS|MSG>, signature, header, parent_header, metadata, content,
 buffers. It is verified, its header scanned for msg_type and subshell_id, and its frames move into
@@ -25,10 +25,9 @@ from types import MappingProxyType
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.errno cimport EAGAIN, EINTR
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.signal cimport SIGTERM
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset, strlen
 
@@ -53,6 +52,15 @@ from fastshell._c cimport (
 from fastshell._libzmq cimport *
 
 from fastshell._contract import ANSWERS, CHANNELS, DROP_REASONS, Kind, Received, RouterError, Statistics
+
+cdef extern from "poll.h" nogil:
+    enum:
+        POLLIN
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *, unsigned long, int timeout_ms)
 
 cdef extern from "unistd.h" nogil:
     int getpid()
@@ -186,7 +194,7 @@ cdef int make_header(router_state *R, fs_frame *frame, const void *msg_type, siz
     cdef size_t date_size = strlen(date)
     cdef int digits = 0
     if msg_id == NULL:
-        digits = snprintf(number, sizeof(number), b"%llu", <unsigned long long>fs_next(&R.messages))
+        digits = fs_decimal(number, fs_next(&R.messages))
     else:
         start = msg_id_size + 11  # {"msg_id":"
     n = start + digits + 14 + size + 1 + end + date_size + 18
@@ -233,6 +241,7 @@ cdef int emit(router_state *R, int channel, fs_frame *identities, int identity_c
     cdef char signature[64]
     cdef void *socket = R.items[channel].socket
     cdef size_t signature_size = 64 if R.signs else 0
+    R.unread |= 1 << channel  # sending can swallow the news of what has arrived, see `wait_ready`
     if R.signs:
         sign(R, &R.key, parts, signature)
     if make_frame(R, &edge[0], DELIMITER, 9) < 0:
@@ -430,6 +439,17 @@ cdef bint open_box(router_state *R) noexcept nogil:
     return True
 
 
+cdef mailbox *box_opening(router_state *R, const uint8_t *name, size_t size) noexcept nogil:
+    """A mailbox whose OP_OPEN is still in the outbox: a request can overtake it within a round."""
+    cdef mailbox *box
+    fs_lock(&R.lock)
+    box = R.opening
+    while box != NULL and not (box.name_size == size and memcmp(box.name, name, size) == 0):
+        box = box.next
+    fs_unlock(&R.lock)
+    return box
+
+
 cdef void close_box(router_state *R, const uint8_t *name, size_t size) noexcept nogil:
     cdef uint32_t slot = box_slot(R, name, size), probe
     cdef mailbox *box = R.boxes[slot]
@@ -586,6 +606,8 @@ cdef void deliver_request(router_state *R, int channel, fs_header *fields, fs_fr
             box = R.main
         elif fields.subshell_id.kind == FS_STRING:
             box = box_named(R, fields.subshell_id.text, fields.subshell_id.size)
+            if box == NULL:
+                box = box_opening(R, fields.subshell_id.text, fields.subshell_id.size)
             if box == R.control or box == R.main:  # names of ours, not ids
                 box = NULL
         else:
@@ -1025,6 +1047,29 @@ cdef long poll_timeout_ms(router_state *R) noexcept nogil:
 
 # ------------------------------------------------------------------ the loop
 
+cdef int wait_ready(router_state *R) noexcept nogil:
+    """Wait until an item has something; its revents say so, for sockets R.unread. -1 with errno.
+
+    Instead of zmq_poll, which asks every socket before and after each wait, with two system calls each:
+    half of this thread's time. The price is that a socket's fd tells only of news. All of it is taken
+    in by a recv that returned EAGAIN, and any other call on the socket may swallow some. So a socket is
+    marked unread when its fd fires and when it was sent on, and until a recv found it empty; only
+    without such a mark may we sleep.
+    """
+    cdef pollfd waits[ITEM_COUNT]
+    cdef int i
+    for i in range(ITEM_COUNT):
+        waits[i].fd = R.items[i].fd
+        waits[i].events = POLLIN
+    if poll(waits, ITEM_COUNT, 0 if R.unread else <int>poll_timeout_ms(R)) < 0:
+        return -1
+    for i in range(ITEM_COUNT):
+        R.items[i].revents = waits[i].revents
+        if waits[i].revents and R.items[i].socket != NULL:
+            R.unread |= 1 << i
+    return 0
+
+
 cdef int drain(router_state *R, int item) noexcept nogil:
     """A bounded burst of what one socket has. 2: OP_STOP was met, -1: the context ends, 0: it is empty."""
     cdef int rc = 1
@@ -1038,6 +1083,8 @@ cdef int drain(router_state *R, int item) noexcept nogil:
         else:
             rc = take_message(R, item)
         if rc != 1:
+            if rc == 0:
+                R.unread &= ~(1 << item)
             return rc
     return 1
 
@@ -1054,8 +1101,8 @@ cdef void serve(router_state *R) noexcept nogil:
     order[4] = STDIN
     order[5] = SHELL
     while rc != 2:
-        if fs_zmq.poll(R.items, ITEM_COUNT, poll_timeout_ms(R)) < 0:
-            if fs_zmq.error() == EINTR:
+        if wait_ready(R) < 0:
+            if errno == EINTR:
                 continue
             return
         check_deadlines(R)
@@ -1075,7 +1122,7 @@ cdef void serve(router_state *R) noexcept nogil:
                 continue
         for i in range(6):
             item = order[i]
-            if R.items[item].revents:
+            if R.unread & (1 << item):
                 rc = drain(R, item)
                 if rc < 0:
                     return
@@ -1335,8 +1382,15 @@ cdef class _Core:
                 raise RouterError(f"{channel}: the CURVE keys are refused: {zmq_reason().decode()}")
         if fs_zmq.bind(socket, os.fsencode(endpoint)) < 0:
             raise RouterError(f"{channel}: cannot bind {endpoint}: {zmq_reason().decode()}")
+        self.watch(index)
         fs_zmq.getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &size)
         return os.fsdecode(bound[: size - 1])
+
+    cdef watch(self, int item):
+        """Wait for this socket from now on."""
+        cdef size_t size = sizeof(int)
+        fs_zmq.getsockopt(self.state.items[item].socket, ZMQ_FD, &self.state.items[item].fd, &size)
+        self.state.unread |= 1 << item
 
 
 cdef class Router:
@@ -1379,6 +1433,7 @@ cdef class Router:
         if fs_zmq.bind(R.items[ITEM_OUTBOX].socket, b"inproc://outbox") < 0 \
                 or fs_zmq.connect(R.push, b"inproc://outbox") < 0:
             raise RouterError(f"outbox: {zmq_reason().decode()}")
+        core.watch(ITEM_OUTBOX)
         self.core = core
         self.outbox = Outbox(core)
         # There from the first message on, whenever their threads come for them.
