@@ -317,11 +317,28 @@ def _forward_signals(write_end: int) -> None:
     signal.signal(signal.SIGTERM, _noted_by_router)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_signals_of_child)
+        os.register_at_fork(
+            before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_signals_of_child
+        )
 
 
 def _noted_by_router(number: int, frame: object) -> None:
     """The byte in the wakeup descriptor is what counts."""
+
+
+_masks = threading.local()
+
+
+def _hold_sigterm() -> None:
+    """One that comes to a child as soon as it is forked must wait, or it is written to the router's pipe.
+
+    A pool of processes sends that: the kernel ended in its child's place.
+    """
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
 
 
 def _signals_of_child() -> None:
@@ -329,6 +346,7 @@ def _signals_of_child() -> None:
         signal.set_wakeup_fd(-1)
         if signal.getsignal(signal.SIGTERM) is _noted_by_router:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release_sigterm()
 
 
 def _parent_watch() -> tuple[int, int]:

@@ -190,6 +190,13 @@ class ZMQInteractiveShell(InteractiveShell):
         self.forget_traceback()
         return super().run_cell(*args, **kwargs)
 
+    def should_run_async(self, raw_cell: str, **kwargs: Any) -> bool:
+        """Whether the cell awaits at top level. Without either word it cannot: IPython compiles it to see."""
+        cell = kwargs.get("transformed_cell") or raw_cell
+        if "await" not in cell and "async" not in cell:
+            return False
+        return bool(super().should_run_async(raw_cell, **kwargs))
+
     def forget_traceback(self) -> None:
         """A new cell has not failed yet."""
         self._last_traceback = None
