@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import traceback
 
 
 def main() -> None:
@@ -25,10 +26,16 @@ def main() -> None:
     except UsageError as error:
         print(f"fastshell: {error}", file=sys.stderr)
         sys.exit(2)
-    app.run()
-    atexit._run_exitfuncs()
-    app.close()
-    os._exit(0)
+    status = 1
+    try:
+        app.run()
+        status = 0
+    finally:
+        atexit._run_exitfuncs()
+        app.close()
+        if status:
+            traceback.print_exc(file=app.log_file)
+        os._exit(status)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,10 @@ def launch(argv: Sequence[str] | None = None, kernel_class: type[Kernel] | None 
     except UsageError as error:
         print(f"fastshell: {error}", file=sys.stderr)
         return 2
-    app.run()
-    app.close()
+    try:
+        app.run()
+    finally:
+        app.close()
     return 0
 
 
@@ -282,7 +284,8 @@ class App:
     # --- small parts of the start ---
 
     def _set_up_log(self) -> None:
-        handler = logging.StreamHandler(os.fdopen(os.dup(self._capture.log_fd), "w", buffering=1))
+        self.log_file = os.fdopen(os.dup(self._capture.log_fd), "w", buffering=1)
+        handler = logging.StreamHandler(self.log_file)
         handler.setFormatter(logging.Formatter("fastshell: %(message)s"))
         log.addHandler(handler)
         log.propagate = False

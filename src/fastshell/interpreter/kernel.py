@@ -12,10 +12,14 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fastshell import __version__
 from fastshell.interpreter import info
+from fastshell.interpreter.session import IOPUB, Session
 from fastshell.interpreter.streams import OutStream
 from fastshell.kernel.base import Kernel, Reply
+from fastshell.kernel.current import current_request
 
 if TYPE_CHECKING:
     from fastshell.interpreter.shell import ZMQInteractiveShell
@@ -54,6 +58,8 @@ class IPythonKernel(Kernel):
         sys.stderr = OutStream(self.outbox, "stderr", stderr_fd)
         Publisher.outbox = ResultHook.outbox = self.outbox
         stdin.install(self)
+        self.session = Session(self.outbox)
+        self.iopub_socket = IOPUB
         self.shell = ZMQInteractiveShell.instance(config=config)
         self.shell.kernel = self
         session_name = os.environ.get("JPY_SESSION_NAME")
@@ -68,6 +74,20 @@ class IPythonKernel(Kernel):
     def next_execution_count(self) -> int:
         count: int = self.shell.execution_count
         return count
+
+    def get_parent(self, channel: str | None = None) -> dict[str, Any]:
+        """The request that the calling code belongs to, as ipykernel gives it: ipywidgets asks for it."""
+        request = current_request()
+        if request is None:
+            return {}
+        header = request.header_fields
+        return {
+            "header": header,
+            "msg_id": header.get("msg_id"),
+            "msg_type": request.msg_type,
+            "metadata": request.metadata,
+            "content": msgspec.json.decode(request.message.content),
+        }
 
     # --- execute ---
 

@@ -31,6 +31,7 @@ from traitlets import Type
 from fastshell.interpreter import display
 from fastshell.interpreter.display import Publisher, ResultHook
 from fastshell.kernel import current
+from fastshell.kernel.control import SIGINT_CODE
 
 State = dict[str, Any]
 
@@ -186,6 +187,12 @@ class ZMQInteractiveShell(InteractiveShell):
 
     # --- cells ---
 
+    @property
+    def parent_header(self) -> dict[str, Any]:
+        """The header of the request that the calling code belongs to."""
+        header: dict[str, Any] = self.kernel.get_parent().get("header", {})
+        return header
+
     def run_cell(self, *args: Any, **kwargs: Any) -> Any:
         self.forget_traceback()
         return super().run_cell(*args, **kwargs)
@@ -201,6 +208,15 @@ class ZMQInteractiveShell(InteractiveShell):
         """A new cell has not failed yet."""
         self._last_traceback = None
         self._traceback_of_display = False
+
+    def _get_exc_info(self, exc_tuple: Any = None) -> Any:
+        """The failure without the frame of the signal handler that raised it."""
+        etype, error, tb = super()._get_exc_info(exc_tuple)
+        while tb is not None and tb.tb_next is not None:
+            if tb.tb_next.tb_frame.f_code is SIGINT_CODE:
+                tb.tb_next = None
+            tb = tb.tb_next
+        return etype, error, error.__traceback__ if error is not None else None
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         if self.displayhook.is_active:

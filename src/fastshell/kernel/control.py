@@ -42,6 +42,10 @@ class Interrupts:
         self._main.interrupt()
 
 
+#: Code of the frame in which KeyboardInterrupt is raised: no part of the user's traceback.
+SIGINT_CODE = Interrupts._on_sigint.__code__
+
+
 def interrupt_main() -> None:
     """Send SIGINT to the main thread, and to its children where the kernel leads a process group."""
     if sys.platform == "win32":

@@ -97,13 +97,14 @@ def note_threads() -> None:
     if sys.version_info >= (3, 12):
         sys.addaudithook(_note_event)
         return
-    original = threading._start_new_thread
+    module: Any = threading
+    original = module._start_new_thread
 
-    def start_new_thread(function: Callable[..., object], *arguments: Any, **options: Any) -> int:
+    def start_new_thread(function: Callable[..., object], *arguments: Any, **options: Any) -> Any:
         _note_thread(function)
         return original(function, *arguments, **options)
 
-    threading._start_new_thread = start_new_thread
+    module._start_new_thread = start_new_thread
 
 
 def _note_event(event: str, arguments: tuple[object, ...]) -> None:
