@@ -38,14 +38,16 @@ class Session:
         """
         if stream is not IOPUB:
             raise ValueError(f"cannot send on {stream!r}: expected kernel.iopub_socket")
-        if isinstance(msg_or_type, dict):
-            content, parent = msg_or_type["content"], parent or msg_or_type.get("parent_header")
+        if isinstance(msg_or_type, str):
+            msg_type = msg_or_type
+        else:
+            msg_type, content = msg_or_type["msg_type"], msg_or_type["content"]
+            parent = parent or msg_or_type.get("parent_header")
             metadata = metadata or msg_or_type.get("metadata")
-            msg_or_type = msg_or_type["msg_type"]
         header = None if parent is None else parent.get("header", parent)
         self._outbox.send(
             Destination.IOPUB,
-            msg_or_type,
+            msg_type,
             current.parent_header() if header is None else encode(header),
             encode(content or {}),
             identities=() if ident is None else (ident,),
