@@ -105,10 +105,6 @@ ALLOWED: dict[tuple[str, int], str] = {
     ("Autokill", -1): "the same",
     ("Disable Stdin", 0): "the traceback goes through the frames of the kernel's own input(), other files",
     ("Interrupt, by death", 0): _TWICE,
-    (
-        "update-display-id",
-        1,
-    ): "the cell sends by kernel.session on kernel.iopub_socket, which are not there yet",
     ("Skip Exceptions with Cell Tags", 0): _FAST_PATH,
     ("Skip Exceptions with Cell Tags, forced", 0): _FAST_PATH,
     ("Skip Exceptions with Cell Tags, forced", -1): _FAST_PATH,
