@@ -1118,8 +1118,10 @@ cdef void serve(router_state *R) noexcept nogil:
             terminate(R, b"parent")
         if R.items[ITEM_STDOUT].revents or R.items[ITEM_STDERR].revents:
             rc = take_captured(R)
-            if rc < 0 or rc == 2:
-                continue
+            if rc < 0:
+                return
+            if rc == 2:
+                break
         for i in range(6):
             item = order[i]
             if R.unread & (1 << item):

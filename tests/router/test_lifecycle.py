@@ -316,7 +316,14 @@ def wait_for_ever():
 
 def command(router_module, code):
     code = PRELUDE + textwrap.dedent(code)
-    return [sys.executable, "-c", code, router_module.__name__]
+    return [
+        sys.executable,
+        "-W",
+        "ignore:This process:DeprecationWarning",
+        "-c",
+        code,
+        router_module.__name__,
+    ]
 
 
 def environment():
