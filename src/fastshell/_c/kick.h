@@ -13,8 +13,8 @@
 #include <Python.h>
 #include "platform.h"
 
-/* Picking up takes 50 to 90 us when the GIL is free. 100 instead of 300 us: a comm echo beside a busy main
- * took 0.79 instead of 0.96 ms (bench/busy_main.py, Python 3.13). */
+/* After 100 instead of 300 us: a comm echo beside a busy main took 0.61 instead of 0.84 ms, interleaved on a
+ * loaded machine, 0.79 instead of 0.96 ms in two runs on a quiet one (bench/busy_main.py, Python 3.13). */
 enum { FS_KICK_AFTER_US = 100, FS_KICK_YIELD_US = 500 };
 
 typedef struct {

