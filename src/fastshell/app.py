@@ -193,12 +193,15 @@ class App:
         return kernel
 
     def _load_language(self) -> None:
+        from fastshell.compat import _finder
         from fastshell.interpreter.kernel import IPythonKernel
 
+        _finder.serve(self.kernel, str(self._path))
         if isinstance(self.kernel, IPythonKernel):
             self.kernel.exit_after_cell = self.end
             stdout_fd, stderr_fd = self._capture.write_ends
             self.kernel.start(_traits(self.options.traits), stdout_fd=stdout_fd, stderr_fd=stderr_fd)
+            _finder.note_notebook(self.kernel.shell)
 
     def _shell_handlers(self) -> dict[str, Handler]:
         comms = self.kernel.comms

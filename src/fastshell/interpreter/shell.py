@@ -117,6 +117,9 @@ def _subshell_completer(shell: ZMQInteractiveShell) -> Any:
 class ZMQInteractiveShell(InteractiveShell):
     """IPython for front ends over ZeroMQ, on any number of threads."""
 
+    #: The name by which libraries recognise a notebook; `compat/` serves the module.
+    __module__ = "ipykernel.zmqshell"
+
     displayhook_class = Type(ResultHook)
     display_pub_class = Type(Publisher)
 
