@@ -14,13 +14,10 @@ import argparse
 import concurrent.futures
 import copy
 import difflib
-import importlib.metadata
 import json
 import os
 import re
-import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import warnings
@@ -38,12 +35,11 @@ from traitlets import default
 
 from fastshell import kernelspec
 
+sys.path.insert(0, str(Path(__file__).parent))
+import sdists
+
 TIMEOUT_S = 60  # of a cell, unless a case says otherwise
 KERNELS = ("fastshell", "ipykernel")
-
-
-class Unavailable(Exception):
-    """The sdist cannot be had here; says why."""
 
 
 class Case(NamedTuple):
@@ -124,24 +120,9 @@ class Outcome(NamedTuple):
 
 def fetch(folder: Path) -> Path:
     """Download and unpack nbclient's sdist; return the folder of its notebooks. Raises Unavailable."""
-    version = importlib.metadata.version("nbclient")
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    download += ["--no-binary", ":all:", "--no-deps", "--dest", str(folder), f"nbclient=={version}"]
-    done = None
-    for more in ((), ("--no-build-isolation",)):
-        done = subprocess.run([*download, *more], capture_output=True, text=True, timeout=300)
-        if done.returncode == 0:
-            break
-    archives = list(folder.glob("nbclient-*.tar.gz"))
-    if not archives:
-        raise Unavailable(
-            f"nbclient {version} cannot be downloaded: {done.stderr.strip()[-300:] if done else ''}"
-        )
-    with tarfile.open(archives[0]) as archive:
-        archive.extractall(folder, filter="data")
-    files = folder / f"nbclient-{version}" / "tests" / "files"
+    files = sdists.fetch("nbclient", folder) / "tests" / "files"
     if not files.is_dir():
-        raise Unavailable(f"the sdist of nbclient {version} has no tests/files")
+        raise sdists.Unavailable("nbclient's sdist has no tests/files")
     return files
 
 

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import notebooks
+import sdists
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The notebooks of nbclient's sdist."""
     try:
         return notebooks.fetch(tmp_path_factory.mktemp("sdist"))
-    except notebooks.Unavailable as reason:
+    except sdists.Unavailable as reason:
         pytest.skip(str(reason))
 
 
