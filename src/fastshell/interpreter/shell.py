@@ -30,6 +30,7 @@ from traitlets import Type
 
 from fastshell.interpreter import display
 from fastshell.interpreter.display import Publisher, ResultHook
+from fastshell.interpreter.history import MainHistory
 from fastshell.kernel import current
 from fastshell.kernel.control import SIGINT_CODE
 
@@ -181,6 +182,10 @@ class ZMQInteractiveShell(InteractiveShell):
         super().init_displayhook()
         self.display_trap = _DisplayhookForLife(hook=self.displayhook)
         display.install_displayhook(lambda: self.displayhook)
+
+    def init_history(self) -> None:
+        self.history_manager = MainHistory(shell=self, parent=self)
+        self.configurables.append(self.history_manager)
 
     def init_hooks(self) -> None:
         from IPython.core import page
