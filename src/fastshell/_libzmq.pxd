@@ -3,17 +3,11 @@
 cdef extern from "_c/libzmq.h" nogil:
     ctypedef union fs_frame:  # zmq_msg_t
         pass
-    ctypedef struct fs_pollitem:  # zmq_pollitem_t
-        void *socket
-        int fd
-        short events
-        short revents
     ctypedef void (*fs_release)(void *bytes, void *hint) noexcept nogil
     ctypedef struct fs_libzmq:
         void (*version)(int *major, int *minor, int *patch) noexcept nogil
         int (*error)() noexcept nogil
         const char *(*strerror)(int) noexcept nogil
-        int (*poll)(fs_pollitem *, int, long timeout_ms) noexcept nogil
         int (*msg_init)(fs_frame *) noexcept nogil
         int (*msg_init_size)(fs_frame *, size_t) noexcept nogil
         int (*msg_init_data)(fs_frame *, void *, size_t, fs_release, void *hint) noexcept nogil
@@ -60,5 +54,4 @@ cdef enum:
     # flags and events
     ZMQ_DONTWAIT = 1
     ZMQ_SNDMORE = 2
-    ZMQ_POLLIN = 1
     ZMQ_ETERM = 156384765  # ZMQ_HAUSNUMERO + 53

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastshell._c cimport fs_field, fs_header, fs_hmac_key
-from fastshell._libzmq cimport fs_frame, fs_pollitem
+from fastshell._libzmq cimport fs_frame
 
 
 cdef extern from "_c/platform.h" nogil:
@@ -162,6 +162,12 @@ cdef struct bytes_t:
     size_t size
     size_t capacity
 
+cdef struct watched:  # what the loop waits for
+    void *socket  # NULL: a descriptor alone
+    int fd  # of a socket its ZMQ_FD; -1: do not wait
+    short revents
+
+
 cdef struct router_state:
     # whole life, constant after the start
     void *context
@@ -186,7 +192,7 @@ cdef struct router_state:
     int channels_open
     void *returned  # lent buffers that have left, to be released by a thread with the GIL
     # router thread
-    fs_pollitem items[ITEM_COUNT]  # items[0:CHANNEL_COUNT].socket are the wire sockets; fd of a socket: its ZMQ_FD
+    watched items[ITEM_COUNT]  # items[0:CHANNEL_COUNT].socket are the wire sockets
     int unread  # bits of the sockets that may have a message although their fd is silent
     mailbox **boxes  # open addressing by name; NULL is empty
     uint32_t box_mask, box_count

@@ -632,9 +632,14 @@ def test_many_subshells_one_after_another_leave_nothing(running):
 
     for _ in range(500):
         live()
-    before = usage()
-    for _ in range(3_000):
-        live()
-    # A socket is freed by libzmq's reaper thread, a moment after it was closed.
-    wait_until(lambda: usage()[1] <= before[1] + 10, lambda: f"{usage()}, not {before}")
-    assert usage()[2] - before[2] < 8 << 20
+    grown = []
+    for _ in range(3):  # a leak grows each time; what libzmq's reaper is late with, only once
+        before = usage()
+        for _ in range(3_000):
+            live()
+        # A socket is freed by libzmq's reaper thread, a moment after it was closed.
+        wait_until(lambda: usage()[1] <= before[1] + 10, lambda: f"{usage()}, not {before}")  # noqa: B023
+        grown.append(usage()[2] - before[2])
+        if grown[-1] < 8 << 20:
+            return
+    pytest.fail(f"resident bytes grew by {grown} in rounds of 3,000 subshells")

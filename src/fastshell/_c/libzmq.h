@@ -10,7 +10,6 @@
 #include <stdio.h>
 
 typedef union { unsigned char bytes[64]; void *align; } fs_frame;
-typedef struct { void *socket; int fd; short events; short revents; } fs_pollitem;
 typedef void (*fs_release)(void *bytes, void *hint);
 
 /* result, field, symbol, arguments; called as fs_zmq.field(...) */
@@ -18,7 +17,6 @@ typedef void (*fs_release)(void *bytes, void *hint);
     F(void,         version,       "zmq_version",       (int *, int *, int *)) \
     F(int,          error,         "zmq_errno",         (void)) \
     F(const char *, strerror,      "zmq_strerror",      (int)) \
-    F(int,          poll,          "zmq_poll",          (fs_pollitem *, int, long)) \
     F(int,          msg_init,      "zmq_msg_init",      (fs_frame *)) \
     F(int,          msg_init_size, "zmq_msg_init_size", (fs_frame *, size_t)) \
     F(int,          msg_init_data, "zmq_msg_init_data", (fs_frame *, void *, size_t, fs_release, void *)) \
@@ -70,7 +68,7 @@ static int fs_libzmq_bind(const char *extension, char *why, size_t why_size) {
 /* File that the bound libzmq was loaded from, or "" where the loader cannot tell. */
 static const char *fs_libzmq_file(void) {
     Dl_info info;
-    void *address = *(void **)&fs_zmq.poll;
+    void *address = *(void **)&fs_zmq.version;
     return dladdr(address, &info) && info.dli_fname ? info.dli_fname : "";
 }
 #endif
