@@ -6,6 +6,14 @@ VENV ?= .venv
 PYTEST_ARGS ?=
 VERSIONS := 3.11 3.12 3.13
 
+# The other kernels for Python, at the versions that the figures are about.
+PEERS := ipymini async-kernel xeus-python
+PEER_ipymini := 0.1.25
+PEER_async-kernel := 0.23.*
+PEER_xeus-python := 0.19.*
+PEER_SPECS = $(foreach spec,ipymini/share/jupyter/kernels/py async-kernel/share/jupyter/kernels/async \
+	xeus-python/share/jupyter/kernels/xpython,--kernel .venv-peers/$(spec)/kernel.json)
+
 BUILD_TOOLS := 'setuptools>=77' 'Cython>=3.1'
 BIN := $(VENV)/bin
 NATIVE := $(wildcard src/fastshell/*.pyx src/fastshell/*.pxd src/fastshell/_c/*.h)
@@ -17,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build debug test test-all test-long bench bench-smoke demo lab annotate types style fuzz fuzz-smoke \
+.PHONY: help build debug test test-all test-long bench bench-peers bench-smoke demo lab annotate types style fuzz fuzz-smoke \
 	sanitize clean
 
 help: ## this list
@@ -142,11 +150,20 @@ fuzz-smoke: $(VENV)/.built ## a million of them
 
 # --- measure and show ---
 
+.venv-peers/%/.installed:
+	$(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/pip install -q '$*==$(PEER_$*)'
+	@touch $@
+
 bench: $(VENV)/.built ## answer the question of each file in bench/
 	@set -e; for file in $(BENCHES); do echo "== $$file"; $(BIN)/python $$file; done
 
 bench-smoke: $(VENV)/.built ## the same, only to see that they run
 	@set -e; for file in $(BENCHES); do echo "== $$file"; $(BIN)/python $$file --smoke; done
+
+bench-peers: $(VENV)/.built $(PEERS:%=.venv-peers/%/.installed) ## start.py and idle.py beside all peers
+	-$(BIN)/python bench/start.py --kernel $(BIN)/python:fastshell $(PEER_SPECS) --kernel $(BIN)/python:ipykernel_launcher
+	-$(BIN)/python bench/idle.py --kernel $(BIN)/python:fastshell $(PEER_SPECS) --kernel $(BIN)/python:ipykernel_launcher
 
 demo: .venv-demo/.built ## fastshell beside ipykernel, in a terminal
 	.venv-demo/bin/python examples/demo.py

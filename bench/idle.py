@@ -1,11 +1,10 @@
-"""How soon does a kernel answer that has nothing else to do, and what does it cost to have one?
+"""How soon does a kernel answer that has nothing else to do?
 
-From the start of the process to the first execute_reply; threads and memory then; after that `pass`,
-kernel_info and a comm's echo one by one on the main shell, and executes without waiting for answers.
+`pass`, kernel_info and a comm's echo one by one on the main shell, and executes without waiting for
+answers.
 """
 
 import sys
-import time
 from types import SimpleNamespace
 
 import lean
@@ -23,7 +22,6 @@ def one_round(kind, results, smoke):
     kernel = lean.Kernel(kind)
     client = lean.Client(kernel.connection)
     try:
-        start(kernel, client, kind, results)
         client.wait_ready()
         client.run(lean.SETUP)
         latencies(client, kind, results, sizes, faults)
@@ -32,20 +30,6 @@ def one_round(kind, results, smoke):
     finally:
         kernel.stop(client)
         client.close()
-
-
-def start(kernel, client, kind, results):
-    """The execute is on its way before the kernel can listen."""
-    first = client.execute("1 + 1", user_expressions={"two": "1 + 1"})
-    client.send(first)
-    reply = client.receive(first)
-    results.add(kind, "start to first execute_reply", [time.perf_counter_ns() - kernel.started_ns])
-    if client.content(reply)["user_expressions"]["two"]["data"]["text/plain"] != "2":
-        raise lean.Wrong("1 + 1")
-    time.sleep(0.2)  # what starts a little later counts as well
-    threads, uss_mib = kernel.statistics()
-    results.add(kind, "threads", threads)
-    results.add(kind, "USS in MiB", uss_mib)
 
 
 def latencies(client, kind, results, sizes, faults):

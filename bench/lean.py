@@ -61,7 +61,13 @@ class Kind:
 
 
 def kind(word):
-    """Return the Kind for a kernelspec's name, or for PYTHON[:MODULE]; MODULE is fastshell if absent."""
+    """Return the Kind for a kernelspec's name, for PYTHON[:MODULE] (MODULE is fastshell if absent), or for
+    the path of a kernel.json in an environment of its own: `python` there is that environment's.
+    """
+    if word.endswith("kernel.json"):
+        spec = json.loads(Path(word).read_text())
+        prefix = Path(word).absolute().parents[4]  # .../share/jupyter/kernels/NAME/kernel.json
+        return _kind(spec["display_name"], (str(prefix / "bin" / "python"), *spec["argv"][1:]))
     python, _, module = word.partition(":")
     if shutil.which(python) and ("/" in python or module):
         argv = (python, "-m", module or "fastshell", "-f", "{connection_file}")
@@ -81,7 +87,7 @@ def both(python):
 
 
 def _kind(label, argv):
-    names = ("fastshell-kernel", "ipykernel", "ipython", "pyzmq")
+    names = ("fastshell-kernel", "ipykernel", "ipymini", "async-kernel", "xeus-python", "ipython", "pyzmq")
     program = f"""
 import platform, sys
 from importlib.metadata import PackageNotFoundError, version
@@ -525,11 +531,11 @@ class Results:
 
     def print(self):
         """A table for people: p50 / p99 / max in ms, medians of the rounds, and the ratio with its spread."""
-        widths = [28, *[26 for _ in self.kinds]]
+        widths = [32, *[max(26, len(kind.label) + 2) for kind in self.kinds]]
         head = ["ms: p50 / p99 / max", *[kind.label for kind in self.kinds]]
         ratio_kinds = self.kinds[:-1]
         head += [f"{kind.label} is better by" for kind in ratio_kinds]
-        widths += [26 for _ in ratio_kinds]
+        widths += [max(26, len(kind.label) + 16) for kind in ratio_kinds]
         print("".join(text.ljust(width) for text, width in zip(head, widths, strict=True)).rstrip())
         for measure in self.samples:
             cells = [measure, *[self._cell(kind, measure) for kind in self.kinds]]
@@ -589,7 +595,7 @@ def arguments(description, rounds):
     """Parse what the benchmarks have in common; `kinds` are the kernels, the last is the reference."""
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
-    kernels = "kernelspec, or PYTHON[:MODULE] as in python3:ipykernel_launcher; repeat it, the reference last"
+    kernels = "kernelspec, its kernel.json, or PYTHON[:MODULE]; repeat it, the reference last"
     add("--kernel", action="append", type=kind, metavar="NAME_OR_PYTHON", dest="kinds", help=kernels)
     pythons = "without --kernel: fastshell and ipykernel of this Python; default: the running one"
     add("--python", metavar="PYTHON", default=sys.executable, help=pythons)

@@ -114,3 +114,5 @@ class _Saver(HistorySavingThread):
                         return
         except sqlite3.Error as error:
             manager.failed(self, error)
+        finally:
+            self._stopped = True  # or __del__, which this thread may be the one to call, would join it
