@@ -479,6 +479,11 @@ class Outbox:
         _check_bytes(parent)
         self._door.put(self._loop.capture_parent, parent)
 
+    def kernel_info(self, content: bytes) -> None:
+        """JSON content of the kernel_info_reply with which the router answers from now on."""
+        _check_bytes(content)
+        self._door.put(self._loop.kernel_info, content)
+
 
 class _Wire:
     """The five wire sockets: binds them, reads whole messages, signs what leaves.
@@ -649,7 +654,7 @@ class _Answers:
     """
 
     def __init__(self, kernel_info: bytes, headers: _Headers, wire_: _Wire, counters: _Counters) -> None:
-        self._kernel_info = kernel_info
+        self.content = kernel_info  # of kernel_info_reply; empty until the language is known
         self._headers = headers
         self._wire = wire_
         self._counters = counters
@@ -669,7 +674,7 @@ class _Answers:
 
     def kernel_info(self, channel: str, request: Received) -> None:
         self._counters.answered["kernel_info"] += 1
-        self._reply(channel, request, self._kernel_info)
+        self._reply(channel, request, self.content)
 
     def unknown_subshell(self, channel: str, request: Received, subshell_id: str | None) -> None:
         """Refuse a request for a subshell that is not there. subshell_id: None if it is no string."""
@@ -996,7 +1001,7 @@ class _Loop:
                 handle(request)
 
     def _control(self, request: _Request) -> None:
-        if request.fields.msg_type == "kernel_info_request":
+        if self._answers.content and request.fields.msg_type == "kernel_info_request":
             self._answers.kernel_info("control", request.received)
         else:
             self._shells.relay("control", "control", request.received)
@@ -1006,7 +1011,7 @@ class _Loop:
         if subshell_id is not None and not self._is_subshell(subshell_id):
             named = subshell_id if isinstance(subshell_id, str) else None
             self._answers.unknown_subshell("shell", received, named)
-        elif received.msg_type == "kernel_info_request":
+        elif self._answers.content and received.msg_type == "kernel_info_request":
             self._answers.kernel_info("shell", received)
         else:
             self._shells.relay("shell", "main" if subshell_id is None else str(subshell_id), received)
@@ -1064,6 +1069,9 @@ class _Loop:
     def capture_parent(self, parent: bytes) -> None:
         self._capture.parent = parent
 
+    def kernel_info(self, content: bytes) -> None:
+        self._answers.content = content
+
     def open_channel(self, name: str, mailbox: _Mailbox) -> None:
         self._shells.open(name, mailbox)
 
@@ -1083,7 +1091,7 @@ class Router:
     endpoints: ZeroMQ endpoint to bind for each of CHANNELS. A tcp port `*` means any free one.
     key: the connection file's key; b"" means messages are neither signed nor checked.
     session, username: stand in the header of all messages that leave.
-    kernel_info: JSON content of kernel_info_reply.
+    kernel_info: JSON content of kernel_info_reply; b"": these requests go to the shells until Outbox.kernel_info.
     curve: (public, secret) Z85 keys; every wire socket is then a CURVE server.
     capture: read ends of the pipes that stand for fd 1 and fd 2, -1 for none.
     signal_fd: read end of the fd given to signal.set_wakeup_fd, -1 for none.

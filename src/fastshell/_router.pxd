@@ -118,6 +118,7 @@ cdef enum:  # first byte of a message in the outbox; the frames that follow
     OP_ASK  # msg_id, name of the channel, identities, parent_header, metadata, content
     OP_FORGET  # msg_id
     OP_PARENT  # parent_header
+    OP_KERNEL_INFO  # content of kernel_info_reply
     OP_OPEN  # none: state.opening has the mailbox
     OP_CLOSE  # name of the channel
     OP_GATHER  # none: text has been written, flush it in FLUSH_US
@@ -176,7 +177,7 @@ cdef struct router_state:
     int signs  # the key is not empty
     char *header_start  # '{"msg_id":"<session>_<pid>_'
     char *header_end  # ',"username":...,"session":...,"date":"'
-    bytes_t kernel_info
+    bytes_t kernel_info  # empty until the language is known; the router's own after the start
     int log_fd
     int parent_pid
     char **files  # unlinked by exit_after

@@ -614,7 +614,7 @@ cdef void deliver_request(router_state *R, int channel, fs_header *fields, fs_fr
             box = NULL
     if box == NULL:
         answer_unknown(R, channel, fields, identities, identity_count, &parts[0])
-    elif is_type(&fields.msg_type, b"kernel_info_request", 19):
+    elif R.kernel_info.size > 0 and is_type(&fields.msg_type, b"kernel_info_request", 19):
         R.answered[ANSWER_KERNEL_INFO] += 1
         answer(R, channel, identities, identity_count, &parts[0], b"kernel_info_reply", 17,
                R.kernel_info.data, R.kernel_info.size)
@@ -846,7 +846,7 @@ cdef int take_outgoing(router_state *R) noexcept nogil:
         relay_text(R, head)
     elif op == OP_ASK:
         relay_question(R, &first, head)
-    elif op == OP_FORGET or op == OP_PARENT or op == OP_CLOSE:
+    elif op == OP_FORGET or op == OP_PARENT or op == OP_KERNEL_INFO or op == OP_CLOSE:
         obey(R, op)
     elif op == OP_OPEN:
         open_box(R)
@@ -946,7 +946,7 @@ cdef void relay_question(router_state *R, fs_frame *first, op_head *head) noexce
 
 
 cdef void obey(router_state *R, int op) noexcept nogil:
-    """OP_FORGET, OP_PARENT, OP_CLOSE: one argument."""
+    """OP_FORGET, OP_PARENT, OP_KERNEL_INFO, OP_CLOSE: one argument."""
     cdef fs_frame argument
     cdef waiter *w
     cdef size_t size
@@ -955,6 +955,8 @@ cdef void obey(router_state *R, int op) noexcept nogil:
     size = fs_zmq.msg_size(&argument)
     if op == OP_PARENT:
         remember(&R.parent, &argument)
+    elif op == OP_KERNEL_INFO:
+        remember(&R.kernel_info, &argument)
     elif op == OP_CLOSE:
         close_box(R, data_of(&argument), size)
     else:
@@ -1411,7 +1413,7 @@ cdef class Router:
         R.header_start = keep(f'{{"msg_id":"{quoted[1 : len(quoted) - 1]}_{os.getpid()}_'.encode())
         R.header_end = keep(f',"username":{json.dumps(username)},"session":{quoted},"date":"'.encode())
         R.kernel_info.data = <uint8_t *>keep(kernel_info)
-        R.kernel_info.size = len(kernel_info)
+        R.kernel_info.size = R.kernel_info.capacity = len(kernel_info)
         R.parent.data = <uint8_t *>keep(b"{}")
         R.parent.size = R.parent.capacity = 2
         for item, fd in ((ITEM_STDOUT, capture[0]), (ITEM_STDERR, capture[1]), (ITEM_SIGNAL, signal_fd)):
@@ -1835,6 +1837,9 @@ cdef class Outbox:
 
     def capture_parent(self, bytes parent):
         self.command(OP_PARENT, parent)
+
+    def kernel_info(self, bytes content):
+        self.command(OP_KERNEL_INFO, content)
 
     def forget(self, bytes msg_id):
         self.command(OP_FORGET, msg_id)

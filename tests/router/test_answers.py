@@ -89,6 +89,28 @@ def test_kernel_info_before_any_channel_is_open(start, channel):
     client.iopub_until_idle(request)
 
 
+@pytest.mark.parametrize("channel", ["shell", "control"])
+def test_kernel_info_that_is_known_later(start, channel):
+    """A language that describes itself once it is built: until then these requests go to its threads."""
+    running = start(kernel_info=b"")
+    reader = running.open("main" if channel == "shell" else "control")
+    client = running.client()
+    client.subscribe()
+    request = client.send("kernel_info_request", channel=channel)
+    received = recv(reader)
+    assert (received.msg_type, json.loads(received.header)) == ("kernel_info_request", request)
+    for content in (KERNEL_INFO, b'{"longer":"than the first %s"}' % KERNEL_INFO.hex().encode()):
+        running.outbox.kernel_info(content)
+        running.outbox.status("starting", b"{}")  # once this has left, that is known too
+        while client.recv("iopub").content != {"execution_state": "starting"}:
+            pass
+        request = client.send("kernel_info_request", channel=channel)
+        reply = client.recv(channel)
+        assert (reply.parts[3], reply.parent_header) == (content, request)
+        client.iopub_until_idle(request)
+    assert running.router.statistics().answered["kernel_info"] == 2
+
+
 def test_the_parent_is_the_header_verbatim(running, client):
     """Spaces, order, unknown and repeated members: all come back as they were."""
     header = (
