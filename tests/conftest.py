@@ -138,7 +138,9 @@ def _starts(
     """Make a factory of kernels, end them at last."""
     made: list[RunningKernel] = []
 
-    def start(*extra: str, env: dict[str, str] = env, **options: Any) -> RunningKernel:
+    def start(
+        *extra: str, argv: list[str] = argv, env: dict[str, str] = env, **options: Any
+    ) -> RunningKernel:
         folder = folders.mktemp("k")  # not tmp_path: the names of ipc sockets have to be short
         made.append(RunningKernel(folder, [*argv, *extra], base_env | env, **(defaults | options)))
         return made[-1]
@@ -157,7 +159,10 @@ def _starts(
 
 @pytest.fixture
 def kernel(router: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningKernel]]:
-    """Start fastshell: kernel(*extra_argv, env={...}, transport="tcp"|"ipc", metadata={...})."""
+    """Start fastshell: kernel(*extra_argv, env={...}, transport="tcp"|"ipc", metadata={...}).
+
+    argv=[...] is the whole command line instead, with {connection_file} in it.
+    """
     yield from _starts(tmp_path_factory, FASTSHELL, {"FASTSHELL_ROUTER": router})
 
 

@@ -15,12 +15,12 @@ __version__ = "0.1.0"
 __all__ = ["launch"]
 
 
-def launch(argv: Sequence[str] | None = None, kernel_class: type[Any] | None = None) -> int:
+def launch(kernel_class: type[Any] | None = None, argv: Sequence[str] | None = None) -> int:
     """Run a kernel until it is told to end; return the exit status.
 
-    argv: command line without the program's name, as `python -m fastshell` takes it; default sys.argv[1:].
     kernel_class: another language's, a subclass of fastshell.kernel.Kernel; default IPython's.
+    argv: command line without the program's name, as `python -m fastshell` takes it; default sys.argv[1:].
     """
     from fastshell.app import launch
 
-    return launch(argv, kernel_class)
+    return launch(kernel_class, argv)

@@ -13,7 +13,7 @@ class Router:
     endpoints: ZeroMQ endpoint to bind for each of CHANNELS. A tcp port `*` means any free one.
     key: the connection file's key; b"" means messages are neither signed nor checked.
     session, username: stand in the header of all messages that leave.
-    kernel_info: JSON content of kernel_info_reply; b"": these requests go to the shells until Outbox.kernel_info.
+    kernel_info: JSON content of kernel_info_reply; b"": the shells get these until Outbox.kernel_info.
     curve: (public, secret) Z85 keys; every wire socket is then a CURVE server.
     capture: read ends of the pipes that stand for fd 1 and fd 2, -1 for none.
     signal_fd: read end of the fd given to signal.set_wakeup_fd, -1 for none.

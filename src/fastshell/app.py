@@ -6,7 +6,6 @@ Thread: main, but where a method says otherwise.
 from __future__ import annotations
 
 import getpass
-import json
 import logging
 import os
 import signal
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastshell._contract import Destination, RouterError
 from fastshell.kernel import current
-from fastshell.kernel.base import Kernel
+from fastshell.kernel.base import Kernel, Reply
 from fastshell.kernel.channel import choose_router
 from fastshell.kernel.comms import CommTargets
 from fastshell.kernel.control import Control, Interrupts, interrupt_main
@@ -28,9 +27,12 @@ from fastshell.kernel.dispatch import Handler, Shell
 from fastshell.kernel.execution import Execution
 from fastshell.kernel.introspection import Introspection
 from fastshell.kernel.questions import Questions
+from fastshell.kernel.request import Request
+from fastshell.kernel.session import Session
 from fastshell.kernel.subshells import Subshells
 from fastshell.options import USAGE, Options, UsageError, parse
 from fastshell.protocol import connection
+from fastshell.protocol.content import encode
 
 if TYPE_CHECKING:
     from fastshell.kernel.channel import Channel
@@ -41,10 +43,15 @@ GRACE_S = 0.9
 log = logging.getLogger("fastshell")
 
 
-def launch(argv: Sequence[str] | None = None, kernel_class: type[Kernel] | None = None) -> int:
-    """Run a kernel until it is told to end; return the exit status. See `fastshell.launch`."""
+def launch(
+    kernel_class: type[Kernel] | None = None, argv: Sequence[str] | None = None, *, parent: Any = None
+) -> int:
+    """Run a kernel until it is told to end; return the exit status. See `fastshell.launch`.
+
+    parent: a traitlets Configurable, whose configuration is that of the kernel.
+    """
     try:
-        app = App(sys.argv[1:] if argv is None else argv, kernel_class)
+        app = App(sys.argv[1:] if argv is None else argv, kernel_class, parent)
         app.start()
     except UsageError as error:
         print(f"fastshell: {error}", file=sys.stderr)
@@ -84,7 +91,9 @@ class Capture:
 class App:
     """One kernel in one process."""
 
-    def __init__(self, argv: Sequence[str], kernel_class: type[Kernel] | None = None) -> None:
+    def __init__(
+        self, argv: Sequence[str], kernel_class: type[Kernel] | None = None, parent: Any = None
+    ) -> None:
         """Read options and connection file. Raises UsageError."""
         if "--help" in argv or "-h" in argv:
             print(USAGE, end="")
@@ -96,6 +105,7 @@ class App:
             sys.exit(0)
         self.options: Options = parse(argv)
         self._kernel_class = kernel_class or _default_kernel()
+        self._parent = parent
         self._owns_file = False
         self._path = self._connection_path()
         self._info = self._read_connection()
@@ -172,7 +182,7 @@ class App:
             signature_scheme=info.signature_scheme,
             session=str(uuid.uuid4()),
             username=_username(),
-            kernel_info=json.dumps(self._kernel_class.kernel_info()).encode(),
+            kernel_info=_kernel_info(self._kernel_class.early_info()),
             curve=info.curve,
             capture=self._capture.read_ends,
             signal_fd=read_end,
@@ -184,10 +194,21 @@ class App:
         )
 
     def _make_kernel(self) -> Kernel:
-        kernel = self._kernel_class()
-        kernel.outbox = self._router.outbox
-        kernel.questions = Questions(self._router)
-        kernel.comms = CommTargets(self._router.outbox)
+        outbox = self._router.outbox
+        of = self._kernel_class
+        of.outbox, of.session = outbox, Session(outbox)
+        of.questions = Questions(self._router)
+        of.comms = self._comms = CommTargets(outbox)
+        if not issubclass(of, _default_kernel()):  # that one loads IPython first
+            self._install_streams()
+        try:
+            kernel = of.build(self._parent, self.options.traits)
+            if of.early_info() is None:
+                outbox.kernel_info(_kernel_info(kernel.kernel_info))
+        except BaseException:
+            self._router.stop()
+            self._uncapture()
+            raise
         self._execution = Execution(kernel)
         self._introspection = Introspection(kernel)
         return kernel
@@ -204,8 +225,9 @@ class App:
             _finder.note_notebook(self.kernel.shell)
 
     def _shell_handlers(self) -> dict[str, Handler]:
-        comms = self.kernel.comms
+        comms = self._comms
         return {
+            "kernel_info_request": self._kernel_info_request,
             "execute_request": self._execution.execute_request,
             "complete_request": self._introspection.complete_request,
             "inspect_request": self._introspection.inspect_request,
@@ -237,14 +259,19 @@ class App:
     def _control_handlers(self) -> dict[str, Handler]:
         control = self._control_requests()
         return {
+            "kernel_info_request": self._kernel_info_request,
             "interrupt_request": control.interrupt_request,
             "shutdown_request": control.shutdown_request,
             "connect_request": control.connect_request,
-            "comm_info_request": self.kernel.comms.comm_info_request,
+            "comm_info_request": self._comms.comm_info_request,
             "create_subshell_request": self._subshells.create_subshell_request,
             "delete_subshell_request": self._subshells.delete_subshell_request,
             "list_subshell_request": self._subshells.list_subshell_request,
         }
+
+    def _kernel_info_request(self, request: Request) -> Reply:
+        """One that came before the kernel had described itself."""
+        return {"status": "ok", **self.kernel.kernel_info}
 
     def _make_subshell(self, channel: Channel) -> Shell:
         return Shell(channel, self._router.outbox, self._main.handlers)
@@ -275,7 +302,7 @@ class App:
 
     def close(self) -> None:
         """After `run`: end what is left, send what waits, remove files."""
-        self.kernel.close()
+        self.kernel.ended()
         self._subshells.stop()
         self._control.stop()
         deadline = time.monotonic() + 0.1
@@ -293,8 +320,16 @@ class App:
         log.addHandler(handler)
         log.propagate = False
 
+    def _install_streams(self) -> None:
+        from fastshell.interpreter.streams import OutStream
+
+        stdout_fd, stderr_fd = self._capture.write_ends
+        sys.stdout = OutStream(self._router.outbox, "stdout", stdout_fd)
+        sys.stderr = OutStream(self._router.outbox, "stderr", stderr_fd)
+
     def _uncapture(self) -> None:
-        """Give fd 2 back, so that an error at start is seen."""
+        """Give stderr back, so that an error at start is seen."""
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         if self._capture.write_ends != (-1, -1):
             os.dup2(self._capture.log_fd, 2)
 
@@ -303,6 +338,11 @@ def _default_kernel() -> type[Kernel]:
     from fastshell.interpreter.kernel import IPythonKernel
 
     return IPythonKernel
+
+
+def _kernel_info(info: Reply | None) -> bytes:
+    """Content of kernel_info_reply; b"" while it is not known."""
+    return b"" if info is None else encode({"status": "ok", **info})
 
 
 def _traits(arguments: Sequence[str]) -> Any:

@@ -12,14 +12,10 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from fastshell import __version__
 from fastshell.interpreter import info
-from fastshell.interpreter.session import IOPUB, Session
 from fastshell.interpreter.streams import OutStream
-from fastshell.kernel.base import Kernel, Reply
-from fastshell.kernel.current import current_request
+from fastshell.kernel.base import Kernel, Reply, description
 
 if TYPE_CHECKING:
     from fastshell.interpreter.shell import ZMQInteractiveShell
@@ -31,6 +27,7 @@ class IPythonKernel(Kernel):
     implementation = "fastshell"
     implementation_version = __version__
     language_info = info.language_info()
+    banner = info.banner()
     help_links = info.HELP_LINKS
 
     shell: ZMQInteractiveShell
@@ -45,8 +42,8 @@ class IPythonKernel(Kernel):
         self._ready.wait()
 
     @classmethod
-    def kernel_info(cls) -> Reply:
-        return {**super().kernel_info(), "banner": info.banner()}
+    def early_info(cls) -> Reply:
+        return description(cls)
 
     def start(self, config: Any, *, stdout_fd: int, stderr_fd: int) -> None:
         """Import IPython and install it in this process. config: a traitlets Config, or None."""
@@ -58,8 +55,6 @@ class IPythonKernel(Kernel):
         sys.stderr = OutStream(self.outbox, "stderr", stderr_fd)
         Publisher.outbox = ResultHook.outbox = self.outbox
         stdin.install(self)
-        self.session = Session(self.outbox)
-        self.iopub_socket = IOPUB
         self.shell = ZMQInteractiveShell.instance(config=config)
         self.shell.kernel = self
         session_name = os.environ.get("JPY_SESSION_NAME")
@@ -68,26 +63,12 @@ class IPythonKernel(Kernel):
         self._transforms = self._transform_count()
         self._ready.set()
 
-    def close(self) -> None:
+    def ended(self) -> None:
         self.outbox.flush()
 
     def next_execution_count(self) -> int:
         count: int = self.shell.execution_count
         return count
-
-    def get_parent(self, channel: str | None = None) -> dict[str, Any]:
-        """The request that the calling code belongs to, as ipykernel gives it: ipywidgets asks for it."""
-        request = current_request()
-        if request is None:
-            return {}
-        header = request.header_fields
-        return {
-            "header": header,
-            "msg_id": header.get("msg_id"),
-            "msg_type": request.msg_type,
-            "metadata": request.metadata,
-            "content": msgspec.json.decode(request.message.content),
-        }
 
     # --- execute ---
 

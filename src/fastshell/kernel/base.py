@@ -1,17 +1,23 @@
-"""`Kernel`: what a language brings. Everything else of a kernel is done for it.
+"""What a language brings to a kernel. Everything else is done for it.
 
-A kernel for another language subclasses it, as it would ipykernel's: attributes that describe the
-language, and `do_*` methods, sync or async, which return a reply's content. Thread: each `do_*`
-runs on the thread of the shell that was asked; `do_shutdown` on the control thread.
+Attributes that describe the language, and `do_*` methods, sync or async, which return a reply's
+content. Thread: each `do_*` runs on the thread of the shell that was asked; `do_shutdown` on the
+thread of the channel by which it was asked for, mostly control.
+
+A kernel for another language subclasses `fastshell.kernel.Kernel` (wrapper.py), which is this one and
+configurable by traitlets; the Python kernel does without, so that it answers before traitlets is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
 
 from fastshell._contract import Destination
 from fastshell.kernel import current
+from fastshell.kernel.session import IOPUB, Session
 from fastshell.protocol.content import encode
 
 if TYPE_CHECKING:
@@ -33,28 +39,30 @@ class Kernel:
     language_info: ClassVar[dict[str, Any]] = {"name": "", "mimetype": "text/plain", "file_extension": ".txt"}
     help_links: ClassVar[list[dict[str, str]]] = []
 
-    #: Set by the application before the first request: the doors to the front ends.
+    execution_count = 0
+
+    #: The doors to the front ends: set on the class before the kernel is built, so that they are there
+    #: in __init__. A kernel that is built by somebody else has none, and sends nothing.
     outbox: Outbox
     questions: Questions
     comms: CommTargets
+    session: Session | None = None
+    iopub_socket = IOPUB
 
-    def __init__(self) -> None:
-        self.execution_count = 0
+    @property
+    def kernel_info(self) -> Reply:
+        """Content of kernel_info_reply, but for its status. The router answers with it."""
+        return description(self)
 
     @classmethod
-    def kernel_info(cls) -> Reply:
-        """Content of kernel_info_reply. Asked before the kernel is built, answered by the router."""
-        return {
-            "status": "ok",
-            "protocol_version": PROTOCOL_VERSION,
-            "implementation": cls.implementation,
-            "implementation_version": cls.implementation_version,
-            "language_info": cls.language_info,
-            "banner": cls.banner,
-            "help_links": cls.help_links,
-            "debugger": False,
-            "supported_features": ["kernel subshells"],
-        }
+    def early_info(cls) -> Reply | None:
+        """The same, if the class knows it: answered then before the kernel is built. Else None."""
+        return None
+
+    @classmethod
+    def build(cls, parent: Any, flags: Sequence[str]) -> Kernel:
+        """Make the kernel of this process. parent: a Configurable or None; flags: of the command line."""
+        return cls()
 
     # --- what a language implements ---
 
@@ -115,7 +123,7 @@ class Kernel:
     def shell_closed(self) -> None:
         """Called on each subshell's thread after its last request."""
 
-    def close(self) -> None:
+    def ended(self) -> None:
         """Called on the main thread after its last request."""
 
     # --- what a language uses ---
@@ -124,6 +132,37 @@ class Kernel:
         """The number that the cell about to run will have. Called once for each that is not silent."""
         self.execution_count += 1
         return self.execution_count
+
+    def send_response(
+        self,
+        stream: object,
+        msg_or_type: str | dict[str, Any],
+        content: dict[str, Any] | None = None,
+        ident: bytes | None = None,
+        buffers: Sequence[Any] | None = None,
+        track: bool = False,
+        header: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+        channel: str | None = None,
+    ) -> dict[str, Any] | None:
+        """Send a message under the current request, mostly on self.iopub_socket. Thread: any."""
+        if not self.session:
+            return None
+        return self.session.send(stream, msg_or_type, content, None, ident, buffers, track, header, metadata)
+
+    def get_parent(self, channel: str | None = None) -> dict[str, Any]:
+        """The request that the calling code belongs to, as ipykernel gives it: ipywidgets asks for it."""
+        request = current.current_request()
+        if request is None:
+            return {}
+        header = request.header_fields
+        return {
+            "header": header,
+            "msg_id": header.get("msg_id"),
+            "msg_type": request.msg_type,
+            "metadata": request.metadata,
+            "content": msgspec.json.decode(request.message.content),
+        }
 
     def publish(self, msg_type: str, content: Reply) -> None:
         """Send a message on iopub under the current request. Thread: any."""
@@ -134,9 +173,26 @@ class Kernel:
         self.outbox.write(name, current.parent_header(), text.encode("utf-8", "backslashreplace"))
 
     def raw_input(self, prompt: str = "") -> str:
-        """Ask the front end for a line. Thread: any."""
+        """Ask the front end for a line. Thread: any.
+
+        Raises StdinNotImplementedError if it takes no questions.
+        """
         return self.questions.ask(str(prompt))
 
     def getpass(self, prompt: str = "") -> str:
         """Ask the front end for a secret. Thread: any."""
         return self.questions.ask(str(prompt), password=True)
+
+
+def description(kernel: Kernel | type[Kernel]) -> Reply:
+    """What kernel_info_reply tells of a kernel, or of a class whose attributes are all constant."""
+    return {
+        "protocol_version": PROTOCOL_VERSION,
+        "implementation": kernel.implementation,
+        "implementation_version": kernel.implementation_version,
+        "language_info": kernel.language_info,
+        "banner": kernel.banner,
+        "help_links": kernel.help_links,
+        "debugger": False,
+        "supported_features": ["kernel subshells"],
+    }

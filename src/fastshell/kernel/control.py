@@ -5,10 +5,13 @@ Thread: control, one request at a time; it runs no user code.
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from types import FrameType
 from typing import Any
@@ -16,8 +19,10 @@ from typing import Any
 from fastshell.kernel import dispatch
 from fastshell.kernel.base import Kernel, Reply
 from fastshell.kernel.dispatch import Shell
-from fastshell.kernel.request import Request
+from fastshell.kernel.request import Request, error_content
 from fastshell.protocol.content import ShutdownRequest
+
+log = logging.getLogger("fastshell")
 
 _USER_CODE = frozenset({dispatch._begin.__code__, dispatch._of.__code__})
 
@@ -81,19 +86,32 @@ class Control:
         return {"status": "ok"}
 
     def shutdown_request(self, request: Request) -> Reply | Awaitable[Reply]:
+        """The kernel ends also if do_shutdown fails, or returns nothing."""
         restart = request.content(ShutdownRequest).restart
-        outcome = self._kernel.do_shutdown(restart)
-        if isinstance(outcome, dict):
-            return self._leave(request, outcome)
-        return self._leave_later(request, outcome)
+        try:
+            outcome = self._kernel.do_shutdown(restart)
+        except Exception as error:
+            return self._leave(request, _failed(error))
+        if inspect.isawaitable(outcome):
+            return self._leave_later(request, outcome)
+        return self._leave(request, outcome or {"status": "ok", "restart": restart})
 
     def connect_request(self, request: Request) -> Reply:
         return {"status": "ok", **self._connection}
 
     async def _leave_later(self, request: Request, outcome: Awaitable[Reply]) -> Reply:
-        return self._leave(request, await outcome)
+        try:
+            reply = await outcome or {"status": "ok", "restart": request.content(ShutdownRequest).restart}
+        except Exception as error:
+            reply = _failed(error)
+        return self._leave(request, reply)
 
     def _leave(self, request: Request, reply: Reply) -> Reply:
         request.publish("shutdown_reply", reply)
         request.shell.loop.call_soon(self._shutdown)
         return reply
+
+
+def _failed(error: Exception) -> Reply:
+    log.error("do_shutdown failed", exc_info=error)
+    return error_content(type(error).__name__, str(error), traceback.format_exception(error))

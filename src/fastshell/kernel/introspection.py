@@ -5,7 +5,9 @@ Thread: that of the shell that was asked.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable
+from typing import Any
 
 from fastshell.kernel.base import Kernel, Reply
 from fastshell.kernel.request import Request
@@ -20,11 +22,12 @@ class Introspection:
 
     def complete_request(self, request: Request) -> Reply | Awaitable[Reply]:
         content = request.content(CompleteRequest)
-        return self._kernel.do_complete(content.code, _position(content.code, content.cursor_pos))
+        return self._ask("do_complete", content.code, _position(content.code, content.cursor_pos))
 
     def inspect_request(self, request: Request) -> Reply | Awaitable[Reply]:
         content = request.content(InspectRequest)
-        return self._kernel.do_inspect(
+        return self._ask(
+            "do_inspect",
             content.code,
             _position(content.code, content.cursor_pos),
             content.detail_level,
@@ -32,11 +35,12 @@ class Introspection:
         )
 
     def is_complete_request(self, request: Request) -> Reply | Awaitable[Reply]:
-        return self._kernel.do_is_complete(request.content(IsCompleteRequest).code)
+        return self._ask("do_is_complete", request.content(IsCompleteRequest).code)
 
     def history_request(self, request: Request) -> Reply | Awaitable[Reply]:
         content = request.content(HistoryRequest)
-        return self._kernel.do_history(
+        return self._ask(
+            "do_history",
             content.hist_access_type,
             content.output,
             content.raw,
@@ -47,6 +51,22 @@ class Introspection:
             content.pattern,
             content.unique,
         )
+
+    def _ask(self, name: str, *arguments: Any) -> Reply | Awaitable[Reply]:
+        """The kernel's answer; where it is None, that of a kernel which knows nothing."""
+        outcome = getattr(self._kernel, name)(*arguments)
+        if inspect.isawaitable(outcome):
+            return self._ask_later(outcome, name, *arguments)
+        return self._known(outcome, name, *arguments)
+
+    async def _ask_later(self, outcome: Awaitable[Reply | None], name: str, *arguments: Any) -> Reply:
+        return self._known(await outcome, name, *arguments)
+
+    def _known(self, outcome: Reply | None, name: str, *arguments: Any) -> Reply:
+        if outcome is None:
+            nothing: Reply = getattr(Kernel, name)(self._kernel, *arguments)
+            return nothing
+        return outcome
 
 
 def _position(code: str, cursor_pos: int | None) -> int:
