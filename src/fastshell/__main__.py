@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import traceback
+
+GC_AT_START = 50_000  # new objects before the collector looks: importing makes many, and no garbage
 
 
 def main() -> None:
@@ -17,6 +20,8 @@ def main() -> None:
         sys.exit(
             kernelspec.install_main(argv[1:]) if argv[0] == "install" else kernelspec.uninstall_main(argv[1:])
         )
+    thresholds = gc.get_threshold()
+    gc.set_threshold(GC_AT_START, *thresholds[1:])
     from fastshell.app import App
     from fastshell.options import UsageError
 
@@ -26,6 +31,8 @@ def main() -> None:
     except UsageError as error:
         print(f"fastshell: {error}", file=sys.stderr)
         sys.exit(2)
+    gc.freeze()  # what is loaded stays: no collection need look at it, the first one included
+    gc.set_threshold(*thresholds)
     status = 1
     try:
         app.run()

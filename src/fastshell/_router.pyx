@@ -20,6 +20,7 @@ import os
 import sys
 import threading
 import weakref
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from types import MappingProxyType
 
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
@@ -1187,23 +1188,34 @@ cdef void end_context(router_state *R) noexcept nogil:
 # ------------------------------------------------------------------ the Python face
 
 cdef _bind_libzmq():
-    """Find libzmq in the extension that pyzmq has imported."""
-    import zmq.backend  # its extension loads libzmq
-
+    """Find libzmq by pyzmq's extension. pyzmq itself is not imported where that can be helped: 10 ms."""
     cdef char why[512]
     reasons = []
-    for name in ("zmq.backend.cython._zmq", "zmq.backend.cython.socket", "zmq.backend.cffi._cffi"):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is None or file.endswith(".py"):
-            continue
+    for file in _zmq_extensions():
         if fs_libzmq_bind(os.fsencode(file), why, sizeof(why)) == 0:
             return
         reasons.append(why.decode(errors="replace"))
     raise ImportError(
         "the compiled router cannot share libzmq with pyzmq ("
-        + ("; ".join(reasons) or "no compiled backend of pyzmq is loaded")
+        + ("; ".join(reasons) or "no compiled backend of pyzmq is found")
         + "); set FASTSHELL_ROUTER=plain to use the router in Python"
     )
+
+
+def _zmq_extensions():
+    """Files of pyzmq's backend: the one that is there to be imported, else those that its import loads."""
+    spec = None if "zmq" in sys.modules else PathFinder.find_spec("zmq")
+    for folder in spec.submodule_search_locations or () if spec is not None else ():
+        for suffix in EXTENSION_SUFFIXES:
+            file = os.path.join(folder, "backend", "cython", "_zmq" + suffix)
+            if os.path.exists(file):
+                yield file
+    import zmq.backend  # its extension loads libzmq
+
+    for name in ("zmq.backend.cython._zmq", "zmq.backend.cython.socket", "zmq.backend.cffi._cffi"):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and not file.endswith(".py"):
+            yield file
 
 
 _bind_libzmq()

@@ -45,13 +45,13 @@ typedef struct {
 static fs_libzmq fs_zmq;
 
 /* Find every function from the library that `extension` (the file of pyzmq's backend) depends on.
- * RTLD_NOLOAD never maps a second copy; dlsym on a handle searches the handle's own dependency
- * tree, so libzmq is found whatever its mangled name. The handle is kept: it pins the library.
- * Returns 0, or -1 with the reason in `why`. */
+ * A file is mapped once, so this is the copy that pyzmq has, or will have when it is imported; dlsym
+ * on a handle searches the handle's own dependency tree, so libzmq is found whatever its mangled
+ * name. The handle is kept: it pins the library. Returns 0, or -1 with the reason in `why`. */
 static int fs_libzmq_bind(const char *extension, char *why, size_t why_size) {
-    void *handle = dlopen(extension, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+    void *handle = dlopen(extension, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
-        snprintf(why, why_size, "%s is not loaded", extension);
+        snprintf(why, why_size, "%s", dlerror());
         return -1;
     }
 #define FS_RESOLVE(result, field, symbol, arguments) \
