@@ -155,6 +155,13 @@ fuzz-smoke: $(VENV)/.built ## a million of them
 	.venv-peers/$*/bin/pip install -q '$*==$(PEER_$*)'
 	@touch $@
 
+# As pip leaves an installed package: or each start would compile it anew where bytecode is not written.
+bench bench-peers bench-smoke: $(VENV)/.bytecode
+
+$(VENV)/.bytecode: $(VENV)/.built $(PACKAGE)
+	$(BIN)/python -m compileall -q src/fastshell
+	@touch $@
+
 bench: $(VENV)/.built ## answer the question of each file in bench/
 	@set -e; for file in $(BENCHES); do echo "== $$file"; $(BIN)/python $$file; done
 
