@@ -6,6 +6,7 @@ Fixtures:
     reference_kernel the same for ipykernel
     shared_kernel    one RunningKernel for all tests of a module
     client           a new Client on shared_kernel; at the end its `check` must pass
+    both             fastshell and ipykernel side by side, for all tests of a module; see tests/both.py
 
 At the end of its life a kernel is asked to shut down, and its process must be gone. Its stderr is
 printed, which pytest shows for tests that failed. See tests/client.py for what a Client can do.
@@ -25,6 +26,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
+from both import Both
 from client import TIMEOUT_S, Client
 
 FASTSHELL = [sys.executable, "-m", "fastshell", "-f", "{connection_file}"]
@@ -56,6 +58,7 @@ class RunningKernel:
             argv=argv, display_name="test", language="python", metadata=metadata or {}
         )
         dropped = ("MPLBACKEND", "JUPYTER_PATH", "JUPYTER_CONFIG_DIR", "JPY_SESSION_NAME", "FASTSHELL_ROUTER")
+        dropped += ("PYTEST_CURRENT_TEST",)  # with it, ipykernel does not capture file descriptors
         inherited = {name: value for name, value in os.environ.items() if name not in dropped}
         own = {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
         with self.stderr_path.open("wb") as stderr:
@@ -189,3 +192,18 @@ def client(shared_kernel: RunningKernel) -> Iterator[Client]:
     finally:
         client.close()
         shared_kernel.print_stderr()
+
+
+@pytest.fixture(scope="module")
+def shared_reference(router: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
+    """One ipykernel for the tests of a module; a new one for each router, as ours is."""
+    for start in _starts(tmp_path_factory, REFERENCE, {}, expects_welcome=False):
+        yield start()
+
+
+@pytest.fixture
+def both(client: Client, shared_reference: RunningKernel) -> Iterator[Both]:
+    """The module's two kernels; `client` is the one front end of ours."""
+    reference = shared_reference.new_client()
+    yield Both(client, reference)
+    reference.close()

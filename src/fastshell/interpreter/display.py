@@ -9,14 +9,18 @@ from __future__ import annotations
 import base64
 import sys
 import threading
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from traitlets import Bool
 
 from fastshell._contract import Destination
-from fastshell.kernel.current import current_request, parent_header
+from fastshell.interpreter.parents import HasParent
+from fastshell.kernel.request import decode_header
 from fastshell.protocol.content import encode
 
 if TYPE_CHECKING:
@@ -28,70 +32,21 @@ Hook = Callable[[dict[str, Any]], dict[str, Any] | None]
 _BINARY_IMAGES = ("image/png", "image/jpeg", "image/gif", "application/pdf")
 
 
-def publish(outbox: Outbox, msg_type: str, content: dict[str, Any], hooks: list[Hook] | None = None) -> None:
-    """Send a message on iopub under the current request, unless one of the hooks keeps it."""
-    if hooks:
-        request = current_request()
-        message: dict[str, Any] | None = {
-            "msg_type": msg_type,
-            "header": {"msg_type": msg_type},
-            "parent_header": request.header_fields if request is not None else {},
-            "metadata": {},
-            "content": content,
-        }
-        for hook in list(hooks):
-            if message is not None:
-                message = hook(message)
-        if message is None:
-            return
-        content = message["content"]
-    outbox.send(Destination.IOPUB, msg_type, parent_header(), encode(content))
-
-
-def encode_images(data: dict[str, Any]) -> dict[str, Any]:
-    """Images as bytes become base64 text, as the specification asks; the rest is left."""
-    return {
-        mime: base64.b64encode(value).decode()
-        if mime in _BINARY_IMAGES and isinstance(value, bytes)
-        else value
-        for mime, value in data.items()
-    }
-
-
 class _Hooks(threading.local):
-    """Transform hooks, for each thread its own: ipywidgets' Output registers there."""
+    """Transform hooks, for each thread its own: libraries that capture what a cell shows register there."""
 
     def __init__(self) -> None:
         self.hooks: list[Hook] = []
 
 
-class Publisher(DisplayPublisher):
-    """display(), update_display(), clear_output()."""
+class HasHooks(HasParent):
+    """Sends on iopub what passes the hooks of the calling thread, under the current request."""
 
     outbox: Outbox
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._local = _Hooks()
-
-    def publish(  # type: ignore[override]
-        self,
-        data: dict[str, Any],
-        metadata: dict[str, Any] | None = None,
-        *,
-        transient: dict[str, Any] | None = None,
-        update: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        """Send display_data, or with `update` update_display_data. transient: {"display_id": ...}."""
-        self._validate_data(data, metadata)
-        content = {"data": encode_images(data), "metadata": metadata or {}, "transient": transient or {}}
-        msg_type = "update_display_data" if update else "display_data"
-        publish(self.outbox, msg_type, content, self._local.hooks)
-
-    def clear_output(self, wait: bool = False) -> None:
-        """wait: clear only when the next output comes."""
-        publish(self.outbox, "clear_output", {"wait": wait}, self._local.hooks)
 
     def register_hook(self, hook: Hook) -> None:
         """Let the calling thread's messages pass through `hook`."""
@@ -105,11 +60,96 @@ class Publisher(DisplayPublisher):
             return False
         return True
 
+    def send(self, msg_type: str, content: dict[str, Any]) -> None:
+        """Publish a message, unless one of the hooks keeps it."""
+        if not self._local.hooks:
+            self.send_unhooked(msg_type, content)
+            return
+        message = _message(msg_type, self.parent_bytes(), content)
+        for hook in list(self._local.hooks):
+            kept = hook(message)
+            if kept is None:
+                return
+            message = kept
+        self.outbox.send(
+            Destination.IOPUB,
+            message["header"]["msg_type"],
+            encode(message["parent_header"]),
+            encode(message["content"]),
+            metadata=encode(message["metadata"]),
+            buffers=message.get("buffers") or (),
+        )
 
-class ResultHook(DisplayHook):
+    def send_unhooked(self, msg_type: str, content: dict[str, Any]) -> None:
+        """Publish a message that no hook sees."""
+        self.outbox.send(Destination.IOPUB, msg_type, self.parent_bytes(), encode(content))
+
+
+def _message(msg_type: str, parent: bytes, content: dict[str, Any]) -> dict[str, Any]:
+    """A message as hooks get it. The header that is sent is made later, and has another msg_id."""
+    msg_id = str(uuid.uuid4())
+    return {
+        "header": {"msg_id": msg_id, "msg_type": msg_type, "date": datetime.now(UTC), "version": "5.5"},
+        "msg_id": msg_id,
+        "msg_type": msg_type,
+        "parent_header": decode_header(parent),
+        "content": content,
+        "metadata": {},
+    }
+
+
+def encode_images(data: dict[str, Any]) -> dict[str, Any]:
+    """Images as bytes become base64 text, as the specification asks; the rest is left."""
+    return {
+        mime: base64.b64encode(value).decode()
+        if mime in _BINARY_IMAGES and isinstance(value, bytes)
+        else value
+        for mime, value in data.items()
+    }
+
+
+class Publisher(HasHooks, DisplayPublisher):
+    """display(), update_display(), clear_output()."""
+
+    topic = b"display_data"
+
+    store_display_history = Bool(
+        False,
+        help="If set to True, store display outputs in the history manager. Default is False.",
+    ).tag(config=True)
+
+    def publish(  # type: ignore[override]
+        self,
+        data: dict[str, Any],
+        metadata: dict[str, Any] | None = None,
+        *,
+        transient: dict[str, Any] | None = None,
+        update: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Send display_data, or with `update` update_display_data. transient: {"display_id": ...}."""
+        self._validate_data(data, metadata)
+        if self.store_display_history:
+            self._store(data)
+        content = {"data": encode_images(data), "metadata": metadata or {}, "transient": transient or {}}
+        self.send("update_display_data" if update else "display_data", content)
+
+    def _store(self, data: dict[str, Any]) -> None:
+        """Keep what was shown in the history manager, with the cell that showed it."""
+        from IPython.core.history import HistoryOutput
+
+        count = self.shell.execution_count - getattr(self, "_in_post_execute", False)
+        output = HistoryOutput(output_type="display_data", bundle=data)
+        self.shell.history_manager.outputs.setdefault(count, []).append(output)
+
+    def clear_output(self, wait: bool = False) -> None:
+        """wait: clear only when the next output comes."""
+        self.send("clear_output", {"wait": wait})
+
+
+class ResultHook(HasHooks, DisplayHook):
     """sys.displayhook for one shell: sends execute_result."""
 
-    outbox: Outbox
     #: Whether results become `_`, `__`, `_N` of the namespace, which all shells share.
     is_main = True
 
@@ -128,7 +168,7 @@ class ResultHook(DisplayHook):
                     "metadata": metadata or {},
                     "execution_count": self.prompt_count,
                 }
-                publish(self.outbox, "execute_result", content)
+                self.send("execute_result", content)
                 self.log_output(data)
         finally:
             self._is_active = False

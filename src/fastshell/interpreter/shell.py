@@ -231,7 +231,7 @@ class ZMQInteractiveShell(InteractiveShell):
             self._traceback_of_display = True  # showing a result failed, and so did the cell
         self._last_traceback = stb
         content = {"ename": etype.__name__, "evalue": message_of(evalue), "traceback": stb}
-        display.publish(self.publisher.outbox, "error", content)
+        self.displayhook.send_unhooked("error", content)
 
     def page(self, text: str | dict[str, Any], start: int = 0, *_: Any, **__: Any) -> None:
         """Show text, or a mime bundle, in the front end's pager."""

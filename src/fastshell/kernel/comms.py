@@ -14,7 +14,7 @@ from comm.base_comm import BaseComm, CommManager
 
 from fastshell._contract import Destination
 from fastshell.kernel import current
-from fastshell.kernel.request import Request
+from fastshell.kernel.request import Request, decode_header
 from fastshell.protocol.content import (
     CommInfoRequest,
     CommMessage,
@@ -98,7 +98,7 @@ def _message(request: Request, content_type: type[Content]) -> dict[str, Any]:
         "header": header,
         "msg_id": header.get("msg_id"),
         "msg_type": request.msg_type,
-        "parent_header": msgspec.json.decode(request.message.parent_header),
+        "parent_header": decode_header(request.message.parent_header),
         "metadata": request.metadata,
         "content": {"data": {}, **content},
         "buffers": list(request.message.buffers),

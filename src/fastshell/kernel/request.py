@@ -6,6 +6,8 @@ Thread: the shell's own, but for the attributes, which are constant.
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,8 +53,7 @@ class Request:
     @functools.cached_property
     def header_fields(self) -> dict[str, Any]:
         """The header decoded, for those who look into it."""
-        fields: dict[str, Any] = msgspec.json.decode(self.message.header)
-        return fields
+        return decode_header(self.message.header)
 
     @functools.cached_property
     def metadata(self) -> dict[str, Any]:
@@ -95,6 +96,15 @@ class Request:
 
     def idle(self) -> None:
         self.shell.outbox.status("idle", self.message.header)
+
+
+def decode_header(header: bytes) -> dict[str, Any]:
+    """The fields of a header, with its date as a datetime: so user code has it from other kernels."""
+    fields: dict[str, Any] = msgspec.json.decode(header)
+    with suppress(KeyError, TypeError, ValueError):
+        date = datetime.fromisoformat(fields["date"])
+        fields["date"] = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    return fields
 
 
 def error_content(ename: str, evalue: str, traceback: list[str] | None = None) -> dict[str, Any]:
