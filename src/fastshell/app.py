@@ -109,6 +109,8 @@ class App:
         self._owns_file = False
         self._path = self._connection_path()
         self._info = self._read_connection()
+        self._session_id = str(uuid.uuid4())
+        self._username = _username()
 
     # --- start ---
 
@@ -139,6 +141,7 @@ class App:
             self._control_handlers(),
             destination=Destination.CONTROL,
         )
+        self.kernel.connected(self._main, self._control)
         self._control.on_terminate = self._terminated
         self._control_thread = threading.Thread(target=self._control.run, name="control", daemon=True)
         self._control_thread.start()
@@ -180,8 +183,8 @@ class App:
             connection.endpoints(info),
             key=info.key,
             signature_scheme=info.signature_scheme,
-            session=str(uuid.uuid4()),
-            username=_username(),
+            session=self._session_id,
+            username=self._username,
             kernel_info=_kernel_info(self._kernel_class.early_info()),
             curve=info.curve,
             capture=self._capture.read_ends,
@@ -196,7 +199,7 @@ class App:
     def _make_kernel(self) -> Kernel:
         outbox = self._router.outbox
         of = self._kernel_class
-        of.outbox, of.session = outbox, Session(outbox)
+        of.outbox, of.session = outbox, Session(outbox, self._session_id, self._username)
         of.questions = Questions(self._router)
         of.comms = self._comms = CommTargets(outbox)
         if not issubclass(of, _default_kernel()):  # that one loads IPython first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastshell.kernel.base import PROTOCOL_VERSION
+from fastshell.protocol.content import PROTOCOL_VERSION
 
 version_info = (7, 4, 0)
 __version__ = ".".join(map(str, version_info))

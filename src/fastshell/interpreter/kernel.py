@@ -6,22 +6,24 @@ Thread: that of the shell that was asked; `start` and `close` on main.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastshell import __version__
 from fastshell.interpreter import info
 from fastshell.interpreter.streams import OutStream
-from fastshell.kernel.base import Kernel, Reply, description
+from fastshell.kernel.base import Reply, description
+from fastshell.kernel.names import KernelNames
 
 if TYPE_CHECKING:
     from fastshell.interpreter.shell import ZMQInteractiveShell
 
 
-class IPythonKernel(Kernel):
+class IPythonKernel(KernelNames):
     """Executes Python with IPython 9, on as many shells as there are."""
 
     implementation = "fastshell"
@@ -30,13 +32,28 @@ class IPythonKernel(Kernel):
     banner = info.banner()
     help_links = info.HELP_LINKS
 
+    log = logging.getLogger("fastshell")
     shell: ZMQInteractiveShell
+    _instance: ClassVar[IPythonKernel | None] = None
     #: Called when a cell said quit(): ends the kernel after its reply.
     exit_after_cell: Callable[[], None]
 
     def __init__(self) -> None:
         super().__init__()
+        IPythonKernel._instance = self
         self._ready = threading.Event()  # a subshell may be asked for while IPython is being imported
+
+    @classmethod
+    def instance(cls) -> IPythonKernel:
+        """The kernel of this process. Raises RuntimeError where none runs."""
+        if cls._instance is None:
+            raise RuntimeError("no kernel runs in this process")
+        return cls._instance
+
+    @classmethod
+    def initialized(cls) -> bool:
+        """Whether a kernel runs in this process."""
+        return cls._instance is not None
 
     def shell_opened(self) -> None:
         self._ready.wait()
@@ -69,6 +86,35 @@ class IPythonKernel(Kernel):
     def next_execution_count(self) -> int:
         count: int = self.shell.execution_count
         return count
+
+    @property
+    def user_ns(self) -> dict[str, Any]:
+        """The namespace of cells."""
+        namespace: dict[str, Any] = self.shell.user_ns
+        return namespace
+
+    @user_ns.setter
+    def user_ns(self, namespace: dict[str, Any]) -> None:
+        self.shell.user_ns = namespace
+        self.shell.init_user_ns()
+
+    @property
+    def user_module(self) -> Any:
+        return self.shell.user_module
+
+    @user_module.setter
+    def user_module(self, module: Any) -> None:
+        self.shell.user_module = module
+
+    @property
+    def execution_count(self) -> int:
+        """That of the calling shell."""
+        return self.next_execution_count() if hasattr(self, "shell") else 0
+
+    @execution_count.setter
+    def execution_count(self, count: int) -> None:
+        if hasattr(self, "shell"):
+            self.shell.execution_count = count
 
     # --- execute ---
 

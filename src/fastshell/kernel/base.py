@@ -13,21 +13,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
-
 from fastshell._contract import Destination
 from fastshell.kernel import current
 from fastshell.kernel.session import IOPUB, Session
-from fastshell.protocol.content import encode
+from fastshell.protocol.content import PROTOCOL_VERSION, encode
 
 if TYPE_CHECKING:
     from fastshell.kernel.channel import Outbox
     from fastshell.kernel.comms import CommTargets
+    from fastshell.kernel.dispatch import Shell
     from fastshell.kernel.questions import Questions
 
 Reply = dict[str, Any]
-
-PROTOCOL_VERSION = "5.5"
 
 
 class Kernel:
@@ -123,6 +120,9 @@ class Kernel:
     def shell_closed(self) -> None:
         """Called on each subshell's thread after its last request."""
 
+    def connected(self, main: Shell, control: Shell) -> None:
+        """Called on the main thread before the first request, with the threads that will answer."""
+
     def ended(self) -> None:
         """Called on the main thread after its last request."""
 
@@ -132,37 +132,6 @@ class Kernel:
         """The number that the cell about to run will have. Called once for each that is not silent."""
         self.execution_count += 1
         return self.execution_count
-
-    def send_response(
-        self,
-        stream: object,
-        msg_or_type: str | dict[str, Any],
-        content: dict[str, Any] | None = None,
-        ident: bytes | None = None,
-        buffers: Sequence[Any] | None = None,
-        track: bool = False,
-        header: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-        channel: str | None = None,
-    ) -> dict[str, Any] | None:
-        """Send a message under the current request, mostly on self.iopub_socket. Thread: any."""
-        if not self.session:
-            return None
-        return self.session.send(stream, msg_or_type, content, None, ident, buffers, track, header, metadata)
-
-    def get_parent(self, channel: str | None = None) -> dict[str, Any]:
-        """The request that the calling code belongs to, as ipykernel gives it: ipywidgets asks for it."""
-        request = current.current_request()
-        if request is None:
-            return {}
-        header = request.header_fields
-        return {
-            "header": header,
-            "msg_id": header.get("msg_id"),
-            "msg_type": request.msg_type,
-            "metadata": request.metadata,
-            "content": msgspec.json.decode(request.message.content),
-        }
 
     def publish(self, msg_type: str, content: Reply) -> None:
         """Send a message on iopub under the current request. Thread: any."""

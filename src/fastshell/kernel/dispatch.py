@@ -15,7 +15,7 @@ import logging
 import os
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from fastshell._contract import Destination, Kind, Received
@@ -44,7 +44,7 @@ class Shell:
         self,
         channel: Channel,
         outbox: Outbox,
-        handlers: Mapping[str, Handler],
+        handlers: dict[str, Handler],
         *,
         destination: Destination = Destination.SHELL,
     ) -> None:
@@ -161,6 +161,21 @@ class Shell:
         else:
             self._queue.append((message, False))
             self.loop.call_soon(self._advance)
+
+    def iterate(self) -> None:
+        """Handle the next comm message although a cell blocks this shell; what else comes waits for its end.
+
+        Thread: the shell's, or one that the blocked cell waits for, so that the shell's own reads nothing.
+        """
+        is_blocked = self.task is None or asyncio.current_task(self.loop) is self.task
+        message = self.channel.recv_nowait() if self.running is not None and is_blocked else None
+        while message is not None:
+            self.loop.call_soon_threadsafe(self._readable)  # the descriptor may stay silent
+            if message.kind is Kind.REQUEST and message.msg_type in COMM_MESSAGES:
+                self._handle_beside(message)
+                break
+            self.postpone(message)
+            message = self.channel.recv_nowait()
 
     def read_on(self) -> None:
         """Read the channel soon: a cell has read it in input(), so that its descriptor may stay silent."""

@@ -9,7 +9,6 @@ the execution count, is that of the shell for which the calling code runs.
 from __future__ import annotations
 
 import logging
-import uuid
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,8 @@ from traitlets import default
 from traitlets.config import Config, SingletonConfigurable
 from traitlets.config.loader import KVArgParseConfigLoader
 
-from fastshell.kernel import base, current
+from fastshell.kernel import current
+from fastshell.kernel.names import KernelNames
 
 #: Arguments of ipykernel's Kernel beside its traits: kept as attributes, where a kernel may look.
 _ARGUMENTS = (
@@ -39,7 +39,7 @@ _ARGUMENTS = (
 _log = logging.getLogger("fastshell.kernel")
 
 
-class Kernel(base.Kernel, SingletonConfigurable):
+class Kernel(KernelNames, SingletonConfigurable):
     """Base of kernels for other languages: override do_execute, and what else the language can do."""
 
     def __init__(self, **arguments: Any) -> None:
@@ -47,7 +47,6 @@ class Kernel(base.Kernel, SingletonConfigurable):
         for name in _ARGUMENTS:
             if name in arguments:
                 setattr(self, name, arguments.pop(name))
-        self.ident = str(uuid.uuid4())
         self._state: dict[str, Any] = {}  # of a kernel without a shell
         super().__init__(**arguments)
 
@@ -100,9 +99,6 @@ class Kernel(base.Kernel, SingletonConfigurable):
             if value is not None:
                 warnings.warn(f"getpass: {name} has no effect in a kernel", UserWarning, stacklevel=2)
         return super().getpass(prompt)
-
-    def _topic(self, topic: str) -> bytes:
-        return f"kernel.{self.ident}.{topic}".encode()
 
     @property
     def _supports_kernel_subshells(self) -> bool:

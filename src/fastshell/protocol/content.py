@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+#: Of the messaging protocol that is spoken.
+PROTOCOL_VERSION = "5.5"
+
 
 class ContentError(Exception):
     """A request's content is not what its msg_type demands; the message names the field."""
