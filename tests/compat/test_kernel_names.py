@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,22 +9,6 @@ import pytest
 from client import Client, Done
 
 KERNEL = "kernel = get_ipython().kernel\n"
-
-
-@pytest.fixture(scope="module")
-def reference(reference_of_module: Any) -> Client:
-    """A front end of ipykernel."""
-    client: Client = reference_of_module.client
-    return client
-
-
-@pytest.fixture(scope="module")
-def reference_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from conftest import REFERENCE, RunningKernel
-
-    running = RunningKernel(tmp_path_factory.mktemp("k"), REFERENCE, {}, expects_welcome=False)
-    yield running
-    running.kill()
 
 
 def told(done: Done) -> list[tuple[str, dict[str, Any], dict[str, Any], list[bytes]]]:

@@ -1,0 +1,1 @@
+"""ipykernel.pylab: moved to matplotlib-inline."""
