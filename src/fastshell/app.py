@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -363,16 +364,24 @@ def _forward_signals(write_end: int) -> None:
 
     A forked child gets the default behaviour back: its signals are not the kernel's.
     """
+    _wakeup_fd[:] = [write_end]
     signal.signal(signal.SIGTERM, _noted_by_router)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    warnings.filterwarnings("ignore", "It looks like Trio's signal handling code might have collided")
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_signals_of_child
         )
 
 
+_wakeup_fd: list[int] = []
+
+
 def _noted_by_router(number: int, frame: object) -> None:
-    """The byte in the wakeup descriptor is what counts."""
+    """The byte in the wakeup descriptor is what counts; asyncio and trio may have put theirs in its place."""
+    (fd,) = _wakeup_fd
+    if signal.set_wakeup_fd(fd, warn_on_full_buffer=False) != fd:
+        os.write(fd, bytes([number]))
 
 
 _masks = threading.local()

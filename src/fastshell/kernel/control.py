@@ -5,6 +5,8 @@ Thread: control, one request at a time; it runs no user code.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the C half of signal has no stub
+import asyncio
 import inspect
 import logging
 import os
@@ -24,26 +26,48 @@ from fastshell.protocol.content import ShutdownRequest
 
 log = logging.getLogger("fastshell")
 
-_USER_CODE = frozenset({dispatch._begin.__code__, dispatch._of.__code__})
+_SIGINT = int(signal.SIGINT)  # for _signal: its signal() is a third of the time of signal's
+
+#: Functions of the dispatch whose callees are a handler, and so the user's code.
+_CALLS_USER_CODE = frozenset({dispatch._begin.__code__, dispatch._Interruptible.__await__.__code__})
+_CALLBACK = asyncio.Handle._run.__code__
 
 
 class Interrupts:
-    """SIGINT reaches what runs on the main thread, and nothing else."""
+    """SIGINT reaches what runs on the main thread, and nothing else.
+
+    While a handler runs, Python's own SIGINT handler is in place, as libraries expect it: trio and pdb
+    look for it, and replace it. At all other times ours is: what awaits is woken, a callback of the
+    user's is stopped, our own code is not.
+    """
 
     def __init__(self, main: Shell) -> None:
         self._main = main
+        main.interrupts = self
 
     def install(self) -> None:
         """Thread: main."""
-        signal.signal(signal.SIGINT, self._on_sigint)
+        self.hold()
+
+    def deliver(self) -> None:
+        """User code runs from now on. Thread: main."""
+        _signal.signal(_SIGINT, signal.default_int_handler)
+
+    def hold(self) -> None:
+        """Our own code runs from now on. Thread: main."""
+        _signal.signal(_SIGINT, self._on_sigint)
 
     def _on_sigint(self, number: int, frame: FrameType | None) -> None:
-        """Raise in a handler that runs, wake one that awaits, do nothing between requests."""
-        inner = frame
-        while inner is not None:
-            if inner.f_code in _USER_CODE:
+        """Raise in user code; wake a cell that awaits; do nothing between requests."""
+        is_users = False
+        while frame is not None:
+            if is_users and (frame.f_code in _CALLS_USER_CODE or frame.f_code is _CALLBACK):
                 raise KeyboardInterrupt
-            inner = inner.f_back
+            if frame.f_globals is dispatch.__dict__:
+                break
+            if not str(frame.f_globals.get("__name__")).startswith("asyncio."):
+                is_users = True  # a task that is interrupted in asyncio's own code would never go on
+            frame = frame.f_back
         self._main.interrupt()
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 import os
+import threading
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVarTuple, Unpack
 
 from fastshell._contract import Destination, Kind, Received
 from fastshell.kernel import current
@@ -25,16 +27,54 @@ from fastshell.protocol.content import ContentError
 
 if TYPE_CHECKING:
     from fastshell.kernel.channel import Channel, Outbox
+    from fastshell.kernel.control import Interrupts
 
 #: Handles one request: returns the reply's content, None where there is no reply, or an awaitable of it.
 Handler = Callable[[Request], "dict[str, Any] | None | Awaitable[dict[str, Any] | None]"]
 
+Ts = TypeVarTuple("Ts")
+
 COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
 BURST = 32  # messages handled before the loop's other callbacks get their turn
 
-INTERRUPT = "interrupted by the user"  # message of the cancellation that stands for KeyboardInterrupt
+INTERRUPT = "interrupted by the user"  # message of the cancellation of what an interrupted cell awaits
+#: How long an interrupted cell waits for what it awaits to end, in seconds: a task may clean up, and one
+#: that swallows its cancellation must not hold the cell.
+INTERRUPT_GRACE_S = 0.2
 
 log = logging.getLogger("fastshell")
+
+
+class ShellLoop(asyncio.SelectorEventLoop):
+    """A shell's loop. It also wakes for a future that another thread completes.
+
+    asyncio asks such a thread to use call_soon_threadsafe, but a comm callback that runs on a subshell
+    cannot know that the future which it completes is awaited by a cell of the main shell.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own_thread = threading.get_ident()
+
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        handle = super().call_soon(callback, *args, context=context)
+        if threading.get_ident() != self._own_thread:
+            self._write_to_self()
+        return handle
+
+    def run_forever(self) -> None:
+        self._own_thread = threading.get_ident()
+        super().run_forever()
+
+    if TYPE_CHECKING:
+
+        def _write_to_self(self) -> None:
+            """Of asyncio's: end the loop's wait. Thread: any."""
 
 
 class Shell:
@@ -58,15 +98,18 @@ class Shell:
         self.last_execute: Request | None = None
         self.running: Request | None = None  # being handled, or awaiting
         self.task: asyncio.Task[Any] | None = None  # of the running request, if it awaits
+        self._awaiting: _Interruptible | None = None  # what that task awaits
         self._is_task_new = False
         self.context = contextvars.copy_context()  # what cells set in it stays for the next
         self.language_state: dict[str, Any] = {}  # what the language keeps for this shell
+        self.interrupts: Interrupts | None = None  # main only: what SIGINT does
         self.on_terminate: Callable[[str], None] | None = None  # control only
         self._queue: deque[tuple[Received, bool]] = deque()  # with: is it to be aborted?
+        self._postponed: deque[Received] = deque()  # arrived while a cell read the channel itself
         self._stopping = False
         self._abandoned = False
         self._pid = os.getpid()
-        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop()
+        self.loop: asyncio.AbstractEventLoop = ShellLoop()
 
     # --- life ---
 
@@ -81,8 +124,9 @@ class Shell:
             while not self._stopping:
                 try:
                     self.loop.run_forever()
-                except KeyboardInterrupt:
-                    continue  # a SIGINT handler of the user's; ours raises in cells only
+                except KeyboardInterrupt:  # out of a background task, which the cell may wait for
+                    self._hold_interrupts()
+                    self.interrupt()
         finally:
             self._close()
 
@@ -122,8 +166,12 @@ class Shell:
             self.loop.call_soon_threadsafe(self._interrupt, self.task)
 
     def _interrupt(self, task: asyncio.Task[Any]) -> None:
-        if task is self.task and not task.done():
-            task.cancel(INTERRUPT)
+        if task is self.task and self._awaiting is not None:
+            self._awaiting.interrupt()
+
+    def _hold_interrupts(self) -> None:
+        if self.interrupts is not None:
+            self.interrupts.hold()
 
     # --- arrival ---
 
@@ -136,7 +184,12 @@ class Shell:
         self.loop.call_soon(self._readable)
 
     def arrived(self, message: Received) -> None:
-        """Handle a message, or queue it behind what runs."""
+        """Handle a message, or queue it behind what runs; those that were postponed first."""
+        if self._postponed:
+            self._take_postponed()
+        self._take(message)
+
+    def _take(self, message: Received) -> None:
         if message.kind is Kind.REQUEST:
             if self.running is not None and message.msg_type in COMM_MESSAGES:
                 if self._is_task_new:
@@ -159,8 +212,13 @@ class Shell:
             self._stopping = True
             self.loop.stop()
         else:
-            self._queue.append((message, False))
-            self.loop.call_soon(self._advance)
+            self._postponed.append(message)
+            self.loop.call_soon(self._take_postponed)
+
+    def _take_postponed(self) -> None:
+        """A comm message among them may be what the cell awaits, now that it has its answer."""
+        while self._postponed:
+            self._take(self._postponed.popleft())
 
     def iterate(self) -> None:
         """Handle the next comm message although a cell blocks this shell; what else comes waits for its end.
@@ -199,7 +257,8 @@ class Shell:
         if outcome is None or isinstance(outcome, dict):
             self._finish(request, outcome)
             return
-        self.task = self.loop.create_task(_of(outcome), context=self.context)
+        self._awaiting = _Interruptible(outcome)
+        self.task = self.loop.create_task(_of(self._awaiting), context=self.context)
         self._is_task_new = True  # until it took its first step: comm messages behind it come after
         self.loop.call_soon(self._task_began)
         self.task.add_done_callback(lambda task: self._awaited(request, task))
@@ -213,7 +272,7 @@ class Shell:
         request.busy()
         outcome = self._call(request, self.context.copy())
         if outcome is not None and not isinstance(outcome, dict):
-            task = self.loop.create_task(_of(outcome))
+            task = self.loop.create_task(_of(_Interruptible(outcome)))
             task.add_done_callback(lambda task: self._conclude(request, _result(task)))
         else:
             self._conclude(request, outcome)
@@ -227,13 +286,22 @@ class Shell:
             return error_content(
                 "UnknownMessageTypeError", f"{self.channel.name} has no handler for {request.msg_type}"
             )
+        interrupts = self.interrupts
         try:
-            return context.run(_begin, handler, request)
+            if interrupts is None:
+                return context.run(_begin, handler, request)
+            try:
+                interrupts.deliver()
+                return context.run(_begin, handler, request)
+            finally:
+                interrupts.hold()
         except BaseException as error:  # the request's reply is owed whatever happened
+            self._hold_interrupts()  # one may have come just before the other call
             return _failure(request, error)
 
     def _awaited(self, request: Request, task: asyncio.Task[Any]) -> None:
-        self.task = None
+        self.task = self._awaiting = None
+        self._hold_interrupts()  # a debugger may have left a handler of its own
         self._finish(request, _result(task))
         self._advance()
 
@@ -268,12 +336,16 @@ class Shell:
         while message is not None:
             self.postpone(message)
             message = self.channel.recv_nowait()
+        while self._postponed:
+            self._queue.append((self._postponed.popleft(), False))
         self._queue = deque(
             (queued, is_aborted or queued.msg_type == "execute_request") for queued, is_aborted in self._queue
         )
 
     def _abort_all(self) -> None:
         """What still waits when the shell ends is answered."""
+        while self._postponed:
+            self._queue.append((self._postponed.popleft(), True))
         message = self.channel.recv_nowait()
         while message is not None:
             if message.kind is Kind.REQUEST:
@@ -298,41 +370,87 @@ def _begin(handler: Handler, request: Request) -> dict[str, Any] | None | Awaita
     return handler(request)
 
 
-async def _of(awaitable: Awaitable[Any]) -> Any:
-    return await _Interruptible(awaitable)
+async def _of(awaitable: _Interruptible) -> Any:
+    return await awaitable
 
 
 class _Interruptible:
-    """Awaits what a handler gave, and turns the cancellation by `Shell.interrupt` into KeyboardInterrupt.
+    """Awaits what a handler gave. An interrupt cancels what that awaits, and becomes KeyboardInterrupt.
 
-    So that the user's `await` raises what an interrupted call raises.
+    So that the user's `await` raises what an interrupted call raises. The task of the request does not
+    wait for the awaited future but for one of ours, the door: it can be opened before the other is done.
     """
 
     def __init__(self, awaitable: Awaitable[Any]) -> None:
         self._inner = awaitable.__await__()
+        self._awaited: asyncio.Future[Any] | None = None
+        self._door: asyncio.Future[None] | None = None
+        self._is_interrupted = False
+
+    def interrupt(self) -> None:
+        """Thread: the shell's, while nothing of the task runs."""
+        self._is_interrupted = True
+        if self._awaited is not None and self._door is not None:
+            self._awaited.add_done_callback(_retrieve)
+            self._awaited.cancel(INTERRUPT)
+            self._door.get_loop().call_later(INTERRUPT_GRACE_S, _open, self._door)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         inner = self._inner
         error: BaseException | None = None
         while True:
             try:
-                if error is None:
-                    awaited = next(inner)
-                else:
-                    awaited = inner.throw(error)
+                awaited = next(inner) if error is None else inner.throw(error)
             except StopIteration as stop:
                 return stop.value
+            error = None
             try:
-                yield awaited
-                error = None
-            except asyncio.CancelledError as cancelled:
-                task = asyncio.current_task()
-                error = cancelled
-                if task is not None and cancelled.args == (INTERRUPT,):
-                    task.uncancel()
-                    error = KeyboardInterrupt()
+                if _is_awaitable_here(awaited):
+                    yield from self._wait(awaited)
+                else:
+                    yield awaited
             except BaseException as thrown:
                 error = thrown
+            if self._is_interrupted:
+                self._is_interrupted = False
+                error = KeyboardInterrupt()
+
+    def _wait(self, awaited: asyncio.Future[Any]) -> Generator[Any, Any, None]:
+        """Until it is done, or the door was opened; a cancellation of the task is handed on, as tasks do."""
+        awaited._asyncio_future_blocking = False  # its awaiter is us
+        self._awaited = awaited
+        try:
+            while True:
+                door = self._door = awaited.get_loop().create_future()
+                awaited.add_done_callback(functools.partial(_open, door))
+                try:
+                    yield from door
+                    return
+                except asyncio.CancelledError as cancelled:
+                    if not awaited.cancel(*cancelled.args):
+                        raise
+        finally:
+            self._awaited = self._door = None
+
+
+def _is_awaitable_here(awaited: Any) -> bool:
+    """Whether it is a future that the running task may wait for; of all else the task itself takes care."""
+    return (
+        getattr(awaited, "_asyncio_future_blocking", None) is True
+        and awaited.get_loop() is asyncio.get_running_loop()
+        and awaited is not asyncio.current_task()
+    )
+
+
+def _open(door: asyncio.Future[None], _: object = None) -> None:
+    if not door.done():
+        door.set_result(None)
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Look at its exception, or asyncio complains that nobody did."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _result(task: asyncio.Task[Any]) -> dict[str, Any] | None:
