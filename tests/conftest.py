@@ -7,6 +7,7 @@ Fixtures:
     shared_kernel    one RunningKernel for all tests of a module
     client           a new Client on shared_kernel; at the end its `check` must pass
     both             fastshell and ipykernel side by side, for all tests of a module; see tests/both.py
+    reference        a new Client on one ipykernel for all tests of a module
 
 At the end of its life a kernel is asked to shut down, and its process must be gone. Its stderr is
 printed, which pytest shows for tests that failed. See tests/client.py for what a Client can do.
@@ -206,4 +207,12 @@ def both(client: Client, shared_reference: RunningKernel) -> Iterator[Both]:
     """The module's two kernels; `client` is the one front end of ours."""
     reference = shared_reference.new_client()
     yield Both(client, reference)
+    reference.close()
+
+
+@pytest.fixture
+def reference(shared_reference: RunningKernel) -> Iterator[Client]:
+    """A front end of the module's ipykernel, for what is not one cell after the other."""
+    reference = shared_reference.new_client()
+    yield reference
     reference.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 from client import Client
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT can be sent to a process there")
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def test_getpass(client: Client) -> None:
 
 def test_getpass_without_a_prompt(client: Client) -> None:
     msg_id = client.start("import getpass; getpass.getpass()")
-    assert client.answer(msg_id, "").content == {"prompt": "Password: ", "password": True}
+    assert client.answer(msg_id, "").content == {"prompt": "", "password": True}
     assert client.finish(msg_id).ok().result == "''"
 
 
@@ -117,7 +120,7 @@ def test_requests_that_arrive_while_a_question_waits(client: Client) -> None:
     assert client.finish(asked).ok().content["matches"] == ["zip"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT can be sent to a process there")
+@posix
 def test_interrupted_question(client: Client) -> None:
     msg_id = client.start("input()")
     question = client.wait_question(msg_id)
@@ -162,3 +165,169 @@ def test_post_mortem(client: Client) -> None:
     client.answer(msg_id, "p local")
     client.answer(msg_id, "q")
     assert "of f" in client.finish(msg_id).ok().text()
+
+
+# --- as ipykernel ---
+
+AS_REFERENCE = [
+    ("input('text')", "answer"),
+    ("input(3)", "answer"),
+    ("input(prompt='by name')", "answer"),
+    ("input()", "\x04"),
+    ("import getpass; getpass.getpass()", "answer"),
+    ("import getpass; getpass.getpass('text')", "\x04"),
+    ("import getpass; getpass.getpass('text', stream=None)", "answer"),
+    ("get_ipython().kernel.raw_input('text')", "answer"),
+    ("get_ipython().kernel.getpass('text')", "answer"),
+    ("import asyncio; await asyncio.to_thread(input, 'text')", "answer"),
+    ("input('ü€😀')", "ü€😀"),
+    ("int(input())", "no number"),
+]
+
+
+@pytest.mark.parametrize(("code", "answer"), AS_REFERENCE)
+def test_answer(client: Client, reference: Client, code: str, answer: str) -> None:
+    """Question, result and failure are those of ipykernel; \\x04 is how a front end says end of file."""
+    seen = []
+    for one in (client, reference):
+        msg_id = one.start(code)
+        question = one.answer(msg_id, answer)
+        done = one.finish(msg_id)
+        content = done.content
+        seen.append(
+            (question.content, content["status"], content.get("ename"), content.get("evalue"), done.result)
+        )
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("code", ["input()", "import getpass; getpass.getpass()"])
+def test_refusal(client: Client, reference: Client, code: str) -> None:
+    """Where the front end takes no questions the exception is IPython's, for those who catch it."""
+    caught = f"""
+from IPython.core.error import StdinNotImplementedError
+try: {code.split(";")[-1].strip()}
+except StdinNotImplementedError as error: print('caught', error)
+"""
+    seen = []
+    for one in (client, reference):
+        one.execute("import getpass").ok()
+        content = one.execute(code, allow_stdin=False).content
+        text = one.execute(caught, allow_stdin=False).ok().text()
+        seen.append((content["ename"], content["evalue"], text))
+    assert seen[0] == seen[1]
+    assert seen[0][2].startswith("caught")
+
+
+def test_getpass_warns_of_a_stream(client: Client, reference: Client) -> None:
+    for one in (client, reference):
+        msg_id = one.start("import getpass, sys; getpass.getpass('text', stream=sys.stderr)")
+        one.answer(msg_id, "answer")
+        assert "UserWarning: The `stream` parameter" in one.finish(msg_id).ok().text("stderr")
+
+
+@posix
+@pytest.mark.parametrize("code", ["input()", "import getpass; getpass.getpass()"])
+def test_interrupt(client: Client, reference: Client, code: str) -> None:
+    seen = []
+    for one in (client, reference):
+        msg_id = one.start(code)
+        one.wait_question(msg_id)
+        one.interrupt()
+        content = one.finish(msg_id).content
+        seen.append((content["ename"], content["evalue"]))
+    assert seen[0] == ("KeyboardInterrupt", "Interrupted by user")
+    assert (
+        seen[1][0] == "KeyboardInterrupt"
+    )  # the text is the same, unless it hit while the question was sent
+
+
+# --- beside other things ---
+
+
+@posix
+def test_interrupted_question_of_an_async_cell(client: Client) -> None:
+    msg_id = client.start("import asyncio; await asyncio.sleep(0); input()")
+    client.wait_question(msg_id)
+    client.interrupt()
+    assert client.finish(msg_id).content["ename"] == "KeyboardInterrupt"
+    assert client.execute("6*7").ok().result == "42"
+
+
+@posix
+def test_question_that_is_caught_and_asked_again(client: Client) -> None:
+    """The late answer to the first is not taken for that of the second."""
+    msg_id = client.start("try: input('first')\nexcept KeyboardInterrupt: print(input('second'))")
+    first = client.wait_question(msg_id)
+    client.interrupt()
+    client.wait(lambda: len(client.of_parent(msg_id, "input_request")) == 2, "second question")
+    second = client.of_parent(msg_id, "input_request")[1]
+    client.send("input_reply", {"value": "stale"}, channel="stdin", parent=first.header)
+    client.send("input_reply", {"value": "fresh"}, channel="stdin", parent=second.header)
+    assert client.finish(msg_id).ok().text() == "fresh\n"
+
+
+def test_answer_that_nobody_asked_for(client: Client) -> None:
+    client.send("input_reply", {"value": "nobody asked"}, channel="stdin")
+    msg_id = client.start("input()")
+    client.answer(msg_id, "asked")
+    assert client.finish(msg_id).ok().result == "'asked'"
+
+
+def test_questions_of_many_threads(client: Client) -> None:
+    """Each thread gets the answer to its own question, in whatever order they come."""
+    code = """
+import threading
+answers = {}
+def ask(name): answers[name] = input(name)
+threads = [threading.Thread(target=ask, args=[str(n)]) for n in range(8)]
+for t in threads: t.start()
+for t in threads: t.join()
+answers == {str(n): f'answer to {n}' for n in range(8)}
+"""
+    msg_id = client.start(code)
+    client.wait(lambda: len(client.of_parent(msg_id, "input_request")) == 8, "eight questions")
+    for question in reversed(client.of_parent(msg_id, "input_request")):
+        value = f"answer to {question.content['prompt']}"
+        client.send("input_reply", {"value": value}, channel="stdin", parent=question.header)
+    assert client.finish(msg_id).ok().result == "True"
+
+
+def test_thread_that_asks_after_its_cell(client: Client) -> None:
+    """It asks the front end of its cell, while later cells run."""
+    client.execute("import threading; go = threading.Event(); answers = []").ok()
+    code = "t = threading.Thread(target=lambda: (go.wait(), answers.append(input('late')))); t.start()"
+    msg_id = client.start(code)
+    client.finish(msg_id).ok()
+    client.execute("go.set()").ok()
+    client.answer(msg_id, "heard")
+    assert client.execute("t.join(); answers").ok().result == "['heard']"
+
+
+def test_comm_that_arrives_while_an_async_cell_asks(client: Client) -> None:
+    """S5: what comes over the comm is what the cell awaits next; it stayed queued behind the cell."""
+    client.execute("import asyncio, comm; arrived = asyncio.Event()").ok()
+    client.execute("comm.get_comm_manager().register_target('ask', lambda c, m: arrived.set())").ok()
+    msg_id = client.start("await asyncio.sleep(0); a = input(); await arrived.wait(); a")
+    client.wait_question(msg_id)
+    opened = client.send("comm_open", {"comm_id": "ask-1", "target_name": "ask", "data": {}})
+    later = client.start("'later'")
+    client.request("create_subshell_request", channel="control")  # both have arrived by now
+    client.answer(msg_id, "x")
+    assert client.finish(msg_id).ok().result == "'x'"
+    client.finish(opened)
+    assert client.finish(later).ok().result == "'later'"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_forked_child_gets_no_answer(client: Client) -> None:
+    """The front end is its parent's: waiting for it would be for ever."""
+    code = """
+import os
+pid = os.fork()
+if pid == 0:
+    try: input()
+    except EOFError: os._exit(7)
+    os._exit(1)
+os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+    assert client.execute(code).ok().result == "7"

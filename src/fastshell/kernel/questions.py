@@ -6,6 +6,8 @@ any other thread opens a channel for the question.
 
 from __future__ import annotations
 
+import itertools
+import os
 import selectors
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
     from fastshell.kernel.request import Request
 
 
+#: The answer by which a front end says that there is no more to read.
+END_OF_FILE = "\x04"
+
+#: How long a wait lasts before it looks again, in seconds. A signal that comes between the look at the
+#: channel and the wait for it does not end the wait; and on Windows no signal does.
+LOOK_S = 0.25
+
+
 class StdinNotImplementedError(NotImplementedError):
     """The front end that asked for this code takes no questions."""
 
@@ -27,30 +37,44 @@ class StdinNotImplementedError(NotImplementedError):
 class Questions:
     """Asks on behalf of the calling code."""
 
+    #: Raised where the front end takes no questions; a language may have an exception of its own for it.
+    refusal: type[Exception] = StdinNotImplementedError
+
     def __init__(self, router: Router) -> None:
         self._router = router
         self._outbox: Outbox = router.outbox
-        self._count = 0
+        self._pid = os.getpid()
+        self._names = itertools.count()
 
     def ask(self, prompt: str, *, password: bool = False) -> str:
         """Send input_request, return the value of its input_reply.
 
-        Raises StdinNotImplementedError where allow_stdin is false, KeyboardInterrupt if interrupted,
-        EOFError if the shell ends meanwhile.
+        Raises `refusal` where allow_stdin is false, KeyboardInterrupt if interrupted, and EOFError if
+        that is the answer, if the shell ends meanwhile, and in a forked child: its front end is its parent's.
         """
+        if os.getpid() != self._pid:
+            raise EOFError("no front end answers a child process")
         request = current.current_request()
         if request is None or not request.allow_stdin:
-            raise StdinNotImplementedError(
-                "raw_input was called, but this frontend does not support input requests."
-            )
+            name = "getpass" if password else "raw_input"
+            raise self.refusal(f"{name} was called, but this frontend does not support input requests.")
+        try:
+            answer = self._ask(request, prompt, password)
+        except KeyboardInterrupt:  # where in the waiting it hit is of no interest
+            raise KeyboardInterrupt("Interrupted by user") from None
+        if answer == END_OF_FILE:
+            raise EOFError
+        return answer
+
+    def _ask(self, request: Request, prompt: str, password: bool) -> str:
+        """On the channel of the calling thread's shell, or on one that is opened for the question."""
         shell = current.current_shell()
         if shell is not None and current.is_shell_thread(shell):
             try:
                 return self._ask_on(shell.channel, request, prompt, password)
             finally:
                 shell.read_on()
-        self._count += 1
-        channel = self._router.open_channel(f"question-{self._count}")
+        channel = self._router.open_channel(f"question-{next(self._names)}")
         try:
             return self._ask_on(channel, request, prompt, password)
         finally:
@@ -75,7 +99,7 @@ class Questions:
             while True:
                 message = channel.recv_nowait()
                 if message is None:
-                    selector.select()
+                    selector.select(LOOK_S)
                 elif message.kind is Kind.INPUT_REPLY:
                     if _answers(message, msg_id):
                         return decode(message.content, InputReply).value
