@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -110,7 +111,7 @@ def encode(content: Any) -> bytes:
     """Write JSON; what JSON cannot hold becomes the nearest that it can.
 
     bytes become base64, NaN and infinities null, tuples and sets arrays, a lone surrogate its
-    backslash escape, any other object its repr.
+    backslash escape, another container an array or an object, any other object its repr.
     """
     try:
         return msgspec.json.encode(content, enc_hook=_replacement)
@@ -119,10 +120,14 @@ def encode(content: Any) -> bytes:
 
 
 def _replacement(value: Any) -> Any:
-    """What stands for an object that msgspec does not know: a number's value, or the repr."""
-    item = getattr(value, "item", None)  # numpy's scalars
-    if callable(item) and getattr(value, "ndim", None) == 0:
-        return item()
+    """What stands for an object that msgspec does not know: the items of a container, or the repr."""
+    tolist = getattr(value, "tolist", None)  # numpy's scalars and arrays
+    if callable(tolist):
+        return tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable) and not isinstance(value, Iterator):
+        return list(value)
     return _repr(value)
 
 
