@@ -5,6 +5,7 @@ Thread: main, but where a method says otherwise.
 
 from __future__ import annotations
 
+import atexit
 import getpass
 import logging
 import os
@@ -14,7 +15,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,7 @@ class App:
         self._subshells = Subshells(self._router, self.kernel, self._make_subshell)
         self._interrupts = Interrupts(self._main)
         self._interrupts.install()
+        _sigterm.on_main = self._end_unanswered
         current.note_threads()
         self._control = Shell(
             control_channel,
@@ -304,6 +306,20 @@ class App:
         log.info("ending: %s", why)
         self.end()
 
+    def _end_unanswered(self) -> None:
+        """SIGTERM amid a request of main: the process goes and the request is not answered, as by default.
+
+        A client takes an answer for success: nbclient would find nothing wrong with a cell that killed the
+        kernel. Thread: main.
+        """
+        if self._main.running is None:
+            return
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # `end` interrupts this request, too
+        self._router.exit_after(GRACE_S, 0)
+        atexit._run_exitfuncs()
+        self.close()
+        os._exit(0)
+
     def close(self) -> None:
         """After `run`: end what is left, send what waits, remove files."""
         self.kernel.ended()
@@ -364,8 +380,8 @@ def _forward_signals(write_end: int) -> None:
 
     A forked child gets the default behaviour back: its signals are not the kernel's.
     """
-    _wakeup_fd[:] = [write_end]
-    signal.signal(signal.SIGTERM, _noted_by_router)
+    _sigterm.wakeup_fd = write_end
+    signal.signal(signal.SIGTERM, _sigterm)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     warnings.filterwarnings("ignore", "It looks like Trio's signal handling code might have collided")
     if hasattr(os, "register_at_fork"):
@@ -374,14 +390,21 @@ def _forward_signals(write_end: int) -> None:
         )
 
 
-_wakeup_fd: list[int] = []
+class _Sigterm:
+    """Handler of SIGTERM. The byte in the wakeup descriptor is what counts, unless it comes amid a cell."""
+
+    wakeup_fd = -1
+    on_main: Callable[[], None] | None = None
+
+    def __call__(self, number: int, frame: object) -> None:
+        """asyncio and trio may have put their descriptor in the place of ours. Thread: main."""
+        if signal.set_wakeup_fd(self.wakeup_fd, warn_on_full_buffer=False) != self.wakeup_fd:
+            os.write(self.wakeup_fd, bytes([number]))
+        if self.on_main is not None:
+            self.on_main()
 
 
-def _noted_by_router(number: int, frame: object) -> None:
-    """The byte in the wakeup descriptor is what counts; asyncio and trio may have put theirs in its place."""
-    (fd,) = _wakeup_fd
-    if signal.set_wakeup_fd(fd, warn_on_full_buffer=False) != fd:
-        os.write(fd, bytes([number]))
+_sigterm = _Sigterm()
 
 
 _masks = threading.local()
@@ -402,7 +425,7 @@ def _release_sigterm() -> None:
 def _signals_of_child() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.set_wakeup_fd(-1)
-        if signal.getsignal(signal.SIGTERM) is _noted_by_router:
+        if signal.getsignal(signal.SIGTERM) is _sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _release_sigterm()
 

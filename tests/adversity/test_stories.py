@@ -91,6 +91,21 @@ def test_w4_sigterm(kernel: Start, what: str, router: str) -> None:
     assert not [path for path in sockets if path.exists()]
 
 
+def test_w4_sigterm_from_a_cell(kernel: Start, reference_kernel: Start) -> None:
+    """The answer of a cell that kills its kernel would be success to a client; what it printed arrives."""
+    for start in (kernel, reference_kernel):
+        running = start()
+        client = running.client
+        code = "import os, sys; print('last'); sys.stdout.flush(); os.kill(os.getpid(), 15)"
+        cell = client.start(code)
+        running.wait_gone()
+        while client.pump(0.2):
+            pass
+        assert not client.of_parent(cell, "execute_reply")
+        if start is kernel:  # ipykernel may die before its thread has sent it
+            assert client.text(cell) == "last\n"
+
+
 def test_w4_death_of_the_parent(router: str, tmp_path: os.PathLike[str]) -> None:
     """A server that was killed leaves no kernel behind, busy or not."""
     connection_file = os.path.join(tmp_path, "kernel-orphan.json")

@@ -97,8 +97,6 @@ _FAST_PATH = (
 
 #: (case, cell index): what may differ there, and why.
 ALLOWED: dict[tuple[str, int], str] = {
-    ("Autokill", 0): "a cell that ends its own kernel by SIGTERM is answered before the kernel goes",
-    ("Autokill", -1): "the same",
     ("Disable Stdin", 0): "the traceback goes through the frames of the kernel's own input(), other files",
     ("Interrupt, by death", 0): _TWICE,
     ("Skip Exceptions with Cell Tags", 0): _FAST_PATH,
@@ -107,7 +105,7 @@ ALLOWED: dict[tuple[str, int], str] = {
 }
 
 #: Of these, the ones that a race decides.
-SOMETIMES = {("Interrupt, by death", 0), ("Autokill", 0), ("Autokill", -1)}
+SOMETIMES = {("Interrupt, by death", 0)}
 
 
 class Outcome(NamedTuple):
