@@ -67,7 +67,7 @@ SUITES: dict[str, Suite] = {
             "tests/test_transport_security.py",
         ),
     ),
-    "jupyter_console": Suite(("flaky", "pexpect"), ("jupyter_console/tests/test_console.py",), is_quick=True),
+    "jupyter_console": Suite(("flaky", "pexpect"), ("jupyter_console/tests/test_console.py",)),
     "nbclient": Suite(
         ("flaky", "ipywidgets", "nbconvert", "pytest-asyncio", "testpath", "xmltodict"),
         ("tests/test_client.py", "tests/test_cli.py"),
@@ -75,7 +75,7 @@ SUITES: dict[str, Suite] = {
     ),
     "nbconvert": Suite(("flaky", "ipywidgets"), ("tests/preprocessors/test_execute.py",), is_quick=True),
     "nbval": Suite(
-        ("pytest-cov", "matplotlib", "numpy", "sympy"),
+        ("matplotlib", "numpy", "pytest-cov", "sympy"),
         (
             "tests/test_collect.py",
             "tests/test_coverage.py",
@@ -211,14 +211,17 @@ class Runner:
     def run(self, project: str) -> Outcome:
         """Run a project's tests; those that fail a second time, since many have short time limits."""
         suite = SUITES[project]
-        sources = self._folder / project
-        shutil.copytree(self._environment.sources(project), sources)
+        sources = Path(tempfile.mkdtemp(prefix=f"{project}-", dir=self._folder))
+        shutil.copytree(self._environment.sources(project), sources, dirs_exist_ok=True)
         start = time.monotonic()
-        first = self._pytest(sources, [*suite.tests, *suite.arguments])
+        arguments = [*suite.tests, *suite.arguments]
+        if "pytest-asyncio" not in suite.requires:
+            arguments += ["-p", "no:asyncio"]  # it warns unless it is configured, which is an error for some
+        first = self._pytest(sources, arguments)
         outcomes = dict(first)
         if any(_is_failure(outcome) for outcome in first.values()):
             again = ["--last-failed", "--last-failed-no-failures=none"]
-            outcomes |= self._pytest(sources, [*suite.tests, *suite.arguments, *again])
+            outcomes |= self._pytest(sources, [*arguments, *again])
         retried = {test for test, word in outcomes.items() if word == "passed" and first.get(test) != word}
         return Outcome(outcomes, frozenset(retried), time.monotonic() - start)
 
