@@ -6,6 +6,7 @@ Thread: main, but where a method says otherwise.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import getpass
 import logging
 import os
@@ -397,7 +398,13 @@ class _Sigterm:
     on_main: Callable[[], None] | None = None
 
     def __call__(self, number: int, frame: object) -> None:
-        """asyncio and trio may have put their descriptor in the place of ours. Thread: main."""
+        """Thread: main."""
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):  # control may be quicker, and interrupt main
+                return self._note(number)
+
+    def _note(self, number: int) -> None:
+        """asyncio and trio may have put their descriptor in the place of ours."""
         if signal.set_wakeup_fd(self.wakeup_fd, warn_on_full_buffer=False) != self.wakeup_fd:
             os.write(self.wakeup_fd, bytes([number]))
         if self.on_main is not None:
