@@ -249,7 +249,7 @@ class Runner:
         if not report.is_file():
             tail = log_path.read_text("utf-8", "replace")[-3000:]
             raise RuntimeError(f"pytest made no report, status {process.returncode}:\n{tail}")
-        return _read(report)
+        return {name.replace(str(sources), "."): word for name, word in _read(report).items()}
 
 
 def _read(report: Path) -> dict[str, str]:
