@@ -7,8 +7,10 @@ by IPython) -> `kernel` (requests to replies, any language) -> `protocol` (bytes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+TYPE_CHECKING = False  # as typing's, which a module of the working directory may hide at this time
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 __version__ = "0.1.0"
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # The working directory, which may hold a module of the name of one of ours; it comes back behind
+    # the standard library (InteractiveShellApp.init_path).
+    del sys.path[0]
+
 import atexit
 import gc
 import os
-import sys
 import traceback
 
 GC_AT_START = 50_000  # new objects before the collector looks: importing makes many, and no garbage
