@@ -35,14 +35,41 @@ def test_ways_to_name_the_connection_file(argv: list[str]) -> None:
     assert parse(argv).connection_file == "x.json"
 
 
-def test_flags_of_others_are_kept_for_traitlets() -> None:
-    options = parse(["--HistoryManager.hist_file=:memory:", "-f", "x", "--matplotlib"])
-    assert options.traits == ("--HistoryManager.hist_file=:memory:", "--matplotlib")
+def test_what_is_left_to_the_configuration() -> None:
+    """All but what is ours alone; and nothing behind -- is read here."""
+    options = parse(
+        ["--HistoryManager.hist_file=:memory:", "-f", "x", "--matplotlib", "--router=plain", "--", "--ip=1"]
+    )
+    assert options.arguments == (
+        "--HistoryManager.hist_file=:memory:",
+        "--IPKernelApp.connection_file=x",
+        "--matplotlib",
+        "--",
+        "--ip=1",
+    )
+    assert (options.router, options.ip) == ("plain", None)
     assert parse([]) == Options()
 
 
+def test_connection_by_options() -> None:
+    options = parse(["--shell=5001", "--IPKernelApp.hb_port=5002", "--stdin=0", "--user=me", "--ident=s"])
+    assert options.ports == {"shell": 5001, "hb": 5002}
+    assert (options.username, options.session, options.is_signed) == ("me", "s", True)
+    assert not parse(["--no-secure"]).is_signed
+    assert not parse(["--IPKernelApp.capture_fd_output=False"]).capture
+
+
 @pytest.mark.parametrize(
-    "argv", [["-f"], ["--router=fast"], ["--transport=udp"], ["--iopub-hwm=-1"], ["--iopub-hwm=x"], ["--ip"]]
+    "argv",
+    [
+        ["-f"],
+        ["--router=fast"],
+        ["--transport=udp"],
+        ["--iopub-hwm=-1"],
+        ["--iopub-hwm=x"],
+        ["--ip"],
+        ["--hb=x"],
+    ],
 )
 def test_values_that_cannot_be(argv: list[str]) -> None:
     with pytest.raises(UsageError, match=argv[0].partition("=")[0]):

@@ -17,10 +17,11 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastshell._contract import Destination, RouterError
+from fastshell._contract import CHANNELS, Destination, RouterError
 from fastshell.kernel import current
 from fastshell.kernel.base import Kernel, Reply
 from fastshell.kernel.channel import choose_router
@@ -69,18 +70,18 @@ def launch(
 class Capture:
     """File descriptors 1 and 2 become pipes that the router reads.
 
-    So that what C code and child processes write appears in the front end. The originals are kept
-    for the kernel's own log.
+    So that what C code and child processes write appears in the front end. The originals are kept,
+    that of 2 for the kernel's own log.
     """
 
     def __init__(self, *, wanted: bool) -> None:
         self.read_ends = (-1, -1)
         self.write_ends = (-1, -1)
-        self.log_fd = 2
+        self.out_fd, self.log_fd = 1, 2
         if not wanted or sys.platform == "win32":  # a pipe cannot be polled beside sockets there
             return
         try:
-            self.log_fd = os.dup(2)
+            self.out_fd, self.log_fd = os.dup(1), os.dup(2)
             pairs = [os.pipe(), os.pipe()]
             for fd, (_, write_end) in zip((1, 2), pairs, strict=True):
                 os.dup2(write_end, fd, inheritable=True)
@@ -90,6 +91,13 @@ class Capture:
         self.read_ends = (pairs[0][0], pairs[1][0])
         self.write_ends = (1, 2)
 
+    def release(self) -> None:
+        """Let file descriptors 1 and 2 be what they were."""
+        if self.write_ends != (-1, -1):
+            os.dup2(self.out_fd, 1)
+            os.dup2(self.log_fd, 2)
+            self.write_ends = (-1, -1)
+
 
 class App:
     """One kernel in one process."""
@@ -98,22 +106,15 @@ class App:
         self, argv: Sequence[str], kernel_class: type[Kernel] | None = None, parent: Any = None
     ) -> None:
         """Read options and connection file. Raises UsageError."""
-        if "--help" in argv or "-h" in argv:
-            print(USAGE, end="")
-            sys.exit(0)
-        if "--version" in argv:
-            from fastshell import __version__
-
-            print(__version__)
-            sys.exit(0)
+        _answer_and_exit(argv)
         self.options: Options = parse(argv)
         self._kernel_class = kernel_class or _default_kernel()
         self._parent = parent
         self._owns_file = False
         self._path = self._connection_path()
         self._info = self._read_connection()
-        self._session_id = str(uuid.uuid4())
-        self._username = _username()
+        self._session_id = self.options.session or str(uuid.uuid4())
+        self._username = self.options.username or _username()
 
     # --- start ---
 
@@ -150,7 +151,11 @@ class App:
         self._control_thread = threading.Thread(target=self._control.run, name="control", daemon=True)
         self._control_thread.start()
         self._router.outbox.status("starting", b"{}")
-        self._load_language()
+        try:
+            self._load_language()
+        except SystemExit:  # it has been said why
+            self.close()
+            raise
 
     def _connection_path(self) -> Path:
         if self.options.connection_file is None:
@@ -160,9 +165,13 @@ class App:
     def _read_connection(self) -> connection.ConnectionInfo:
         try:
             if self.options.connection_file is not None and self._path.exists():
-                return connection.read(self._path)
-            self._owns_file = True
-            return connection.new(self.options.transport, self.options.ip)
+                info = connection.read(self._path)
+            else:
+                self._owns_file = True
+                info = connection.new(self.options.transport, self.options.ip)
+                if not self.options.is_signed:
+                    info = replace(info, key=b"")
+            return connection.with_ports(info, self.options.ports)
         except connection.ConnectionFileError as error:
             raise UsageError(str(error)) from None
 
@@ -209,7 +218,7 @@ class App:
         if not issubclass(of, _default_kernel()):  # that one loads IPython first
             self._install_streams()
         try:
-            kernel = of.build(self._parent, self.options.traits)
+            kernel = of.build(self._parent, self.options.arguments)
             if of.early_info() is None:
                 outbox.kernel_info(_kernel_info(kernel.kernel_info))
         except BaseException:
@@ -221,15 +230,27 @@ class App:
         return kernel
 
     def _load_language(self) -> None:
+        """Import IPython, read its configuration, run start-up files. Raises SystemExit."""
         from fastshell.compat import _finder
         from fastshell.interpreter.kernel import IPythonKernel
 
         _finder.serve(self.kernel, str(self._path))
         if isinstance(self.kernel, IPythonKernel):
+            from fastshell.interpreter import configuration
+
+            application = configuration.read(self.options.arguments, self._connection_traits(), self.log_file)
             self.kernel.exit_after_cell = self.end
+            if not application.capture_fd_output:  # as a file says: the command line was heeded before
+                self._capture.release()
             stdout_fd, stderr_fd = self._capture.write_ends
-            self.kernel.start(_traits(self.options.traits), stdout_fd=stdout_fd, stderr_fd=stderr_fd)
+            self.kernel.start(application, stdout_fd=stdout_fd, stderr_fd=stderr_fd)
             _finder.note_notebook(self.kernel.shell)
+            self.kernel.prepare()
+
+    def _connection_traits(self) -> dict[str, Any]:
+        info = self._info
+        ports = {f"{channel}_port": info.port(channel) for channel in CHANNELS}
+        return {"connection_file": str(self._path), "transport": info.transport, "ip": info.ip, **ports}
 
     def _shell_handlers(self) -> dict[str, Handler]:
         comms = self._comms
@@ -349,10 +370,9 @@ class App:
         sys.stderr = OutStream(self._router.outbox, "stderr", stderr_fd)
 
     def _uncapture(self) -> None:
-        """Give stderr back, so that an error at start is seen."""
+        """Give stdout and stderr back, so that an error at start is seen."""
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        if self._capture.write_ends != (-1, -1):
-            os.dup2(self._capture.log_fd, 2)
+        self._capture.release()
 
 
 def _default_kernel() -> type[Kernel]:
@@ -366,14 +386,26 @@ def _kernel_info(info: Reply | None) -> bytes:
     return b"" if info is None else encode({"status": "ok", **info})
 
 
-def _traits(arguments: Sequence[str]) -> Any:
-    """--Class.trait=value as a traitlets Config, None without any; words that are no flags are ignored."""
-    flags = [word for word in arguments if word.startswith("--") and "." in word and "=" in word]
-    if not flags:
-        return None
-    from traitlets.config.loader import KVArgParseConfigLoader
+def _answer_and_exit(argv: Sequence[str]) -> None:
+    """Print what was asked for instead of a kernel: help, version, configuration. Raises SystemExit."""
+    words = argv[: argv.index("--")] if "--" in argv else argv
+    if "--help" in words or "-h" in words or "--help-all" in words:
+        print(USAGE, end="")
+        if "--help-all" in words:
+            from fastshell.interpreter import configuration
 
-    return KVArgParseConfigLoader(flags).load_config()
+            configuration.print_help()
+        sys.exit(0)
+    if "--version" in words:
+        from fastshell import __version__
+
+        print(__version__)
+        sys.exit(0)
+    if "--show-config" in words or "--show-config-json" in words:
+        from fastshell.interpreter import configuration
+
+        configuration.read(parse(argv).arguments, {}, None).start()
+        sys.exit(0)
 
 
 def _forward_signals(write_end: int) -> None:

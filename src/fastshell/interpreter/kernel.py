@@ -20,6 +20,9 @@ from fastshell.kernel.base import Reply, description
 from fastshell.kernel.names import KernelNames
 
 if TYPE_CHECKING:
+    from traitlets.config import Config
+
+    from fastshell.interpreter.configuration import IPKernelApp
     from fastshell.interpreter.shell import ZMQInteractiveShell
 
 
@@ -35,6 +38,12 @@ class IPythonKernel(KernelNames):
     log = logging.getLogger("fastshell")
     shell: ZMQInteractiveShell
     _instance: ClassVar[IPythonKernel | None] = None
+    #: The application that read the configuration, and all that it has read.
+    parent: IPKernelApp
+    config: Config
+    #: From the sections `Kernel` and `IPythonKernel`.
+    stop_on_error_timeout = 0.0
+    use_experimental_completions = True
     #: Called when a cell said quit(): ends the kernel after its reply.
     exit_after_cell: Callable[[], None]
 
@@ -62,8 +71,20 @@ class IPythonKernel(KernelNames):
     def early_info(cls) -> Reply:
         return description(cls)
 
-    def start(self, config: Any, *, stdout_fd: int, stderr_fd: int) -> None:
-        """Import IPython and install it in this process. config: a traitlets Config, or None."""
+    def start(
+        self,
+        application: IPKernelApp,
+        *,
+        stdout_fd: int,
+        stderr_fd: int,
+        user_module: Any = None,
+        user_ns: dict[str, Any] | None = None,
+    ) -> None:
+        """Import IPython and install it in this process. No code of the user's runs before `prepare`.
+
+        user_module, user_ns: where the user's code runs, by default a new `__main__`.
+        Raises SystemExit for a configuration that cannot be.
+        """
         from fastshell.interpreter import stdin
         from fastshell.interpreter.display import Publisher, ResultHook
         from fastshell.interpreter.shell import ZMQInteractiveShell
@@ -72,13 +93,30 @@ class IPythonKernel(KernelNames):
         sys.stderr = OutStream(self.outbox, "stderr", stderr_fd)
         Publisher.outbox = ResultHook.outbox = self.outbox
         stdin.install(self)
-        self.shell = ZMQInteractiveShell.instance(config=config)
+        self.shell = application.make_shell(ZMQInteractiveShell, user_module=user_module, user_ns=user_ns)
         self.shell.kernel = self
+        self._configure(application)
         session_name = os.environ.get("JPY_SESSION_NAME")
-        if session_name is not None:
+        if session_name:
             self.shell.user_ns["__session__"] = session_name
         self._transforms = self._transform_count()
-        self._ready.set()
+
+    def _configure(self, application: IPKernelApp) -> None:
+        from fastshell.interpreter import configuration
+
+        application.kernel = self
+        self.parent = application
+        self.config = application.config
+        settings = configuration.IPythonKernel(parent=application)
+        self.stop_on_error_timeout = settings.stop_on_error_timeout
+        self.use_experimental_completions = settings.use_experimental_completions
+
+    def prepare(self) -> None:
+        """Run start-up files, extensions and the like; from then on subshells may execute."""
+        try:
+            self.parent.prepare()
+        finally:
+            self._ready.set()
 
     def ended(self) -> None:
         self.outbox.flush()

@@ -171,7 +171,6 @@ class ZMQInteractiveShell(InteractiveShell):
             PAGER="cat",
             GIT_PAGER="cat",
         )
-        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
 
     def init_builtins(self) -> None:
         super().init_builtins()

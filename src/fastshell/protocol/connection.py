@@ -172,6 +172,12 @@ def with_bound(info: ConnectionInfo, bound: Mapping[str, str]) -> ConnectionInfo
     return replace(info, **ports)  # type: ignore[arg-type]  # ports holds names of int fields only
 
 
+def with_ports(info: ConnectionInfo, ports: Mapping[str, int]) -> ConnectionInfo:
+    """Replace the ports of those channels."""
+    named = {f"{channel}_port": port for channel, port in ports.items()}
+    return replace(info, **named) if named else info  # type: ignore[arg-type]  # names of int fields only
+
+
 def ipc_paths(info: ConnectionInfo) -> list[str]:
     """The socket files of an ipc kernel, absolute; none for tcp and for Linux's abstract names.
 
