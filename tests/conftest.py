@@ -198,8 +198,9 @@ def client(shared_kernel: RunningKernel) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def shared_reference(router: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
     """One ipykernel for the tests of a module; a new one for each router, as ours is."""
-    for start in _starts(tmp_path_factory, REFERENCE, {}, expects_welcome=False):
-        yield start()
+    kernel = RunningKernel(tmp_path_factory.mktemp("k"), REFERENCE, {}, expects_welcome=False)
+    yield kernel
+    kernel.kill()
 
 
 @pytest.fixture

@@ -201,13 +201,6 @@ def test_history(history_client: Client) -> None:
     assert history(client, hist_access_type="no such type") == []
 
 
-def test_history_of_a_range_names_the_session_asked_for(history_client: Client) -> None:
-    """IPython calls the current session 0; who asks by number gets that number."""
-    ((session, _, _),) = history(history_client, hist_access_type="tail", n=1)
-    entries = history(history_client, hist_access_type="range", session=session, start=1, stop=3)
-    assert [entry[0] for entry in entries] == [session, session]
-
-
 def test_history_of_a_subshell(client: Client, subshell: str) -> None:
     """S1: its cells are its own."""
     client.execute("'of the subshell'", subshell_id=subshell).ok()

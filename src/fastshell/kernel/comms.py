@@ -93,6 +93,7 @@ def _message(request: Request, content_type: type[Content]) -> dict[str, Any]:
         msgspec.convert(content, content_type)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ContentError(f"content of {request.msg_type}: {error}") from None
+    content.setdefault("data", {})
     header = request.header_fields
     return {
         "header": header,
@@ -100,6 +101,6 @@ def _message(request: Request, content_type: type[Content]) -> dict[str, Any]:
         "msg_type": request.msg_type,
         "parent_header": decode_header(request.message.parent_header),
         "metadata": request.metadata,
-        "content": {"data": {}, **content},
+        "content": content,
         "buffers": list(request.message.buffers),
     }
