@@ -34,6 +34,7 @@ from fastshell.kernel.questions import Questions
 from fastshell.kernel.request import Request
 from fastshell.kernel.session import Session
 from fastshell.kernel.subshells import Subshells
+from fastshell.kernel.usage import Usage
 from fastshell.options import USAGE, Options, UsageError, parse
 from fastshell.protocol import connection
 from fastshell.protocol.content import encode
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 #: From the decision to end until the process is gone, whatever user code does, in seconds.
 GRACE_S = 0.9
+
+#: How long a kernel waits for the receipt of its ports, then it ends.
+REGISTRATION_S = 10.0
 
 log = logging.getLogger("fastshell")
 
@@ -133,6 +137,8 @@ class App:
         self._info = connection.with_bound(self._info, bound)
         if self._owns_file:
             connection.write(self._path, self._info)
+        if self._info.registration is not None:
+            self._register(self._info.registration)
         self.kernel = self._make_kernel()
         self._main = Shell(main_channel, self._router.outbox, self._shell_handlers())
         self._subshells = Subshells(self._router, self.kernel, self._make_subshell)
@@ -166,6 +172,9 @@ class App:
         try:
             if self.options.connection_file is not None and self._path.exists():
                 info = connection.read(self._path)
+                if info.registration is not None:  # the file is not ours, and does not say where we listen
+                    self._owns_file = True
+                    self._path = connection.default_path(info.registration.kernel_id)
             else:
                 self._owns_file = True
                 info = connection.new(self.options.transport, self.options.ip)
@@ -174,6 +183,18 @@ class App:
             return connection.with_ports(info, self.options.ports)
         except connection.ConnectionFileError as error:
             raise UsageError(str(error)) from None
+
+    def _register(self, registration: connection.Registration) -> None:
+        """Tell whoever started this kernel where it listens. Raises UsageError."""
+        from fastshell.kernel.registration import RegistrationError, register
+
+        try:
+            register(registration, self._info, self._session_id, REGISTRATION_S)
+        except RegistrationError as error:
+            self._router.stop()
+            self._uncapture()
+            self._remove_files()
+            raise UsageError(f"{self.options.connection_file}: {error}") from None
 
     def _make_router(self) -> Any:
         info = self._info
@@ -291,6 +312,7 @@ class App:
             "interrupt_request": control.interrupt_request,
             "shutdown_request": control.shutdown_request,
             "connect_request": control.connect_request,
+            "usage_request": Usage().usage_request,
             "comm_info_request": self._comms.comm_info_request,
             "create_subshell_request": self._subshells.create_subshell_request,
             "delete_subshell_request": self._subshells.delete_subshell_request,
@@ -350,6 +372,9 @@ class App:
         deadline = time.monotonic() + 0.1
         self._control_thread.join(max(0.0, deadline - time.monotonic()))
         self._router.stop()
+        self._remove_files()
+
+    def _remove_files(self) -> None:
         for file in self._files:
             Path(file).unlink(missing_ok=True)
 

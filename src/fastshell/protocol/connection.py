@@ -38,6 +38,15 @@ class ConnectionFileError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """Where a kernel that chooses its ports itself tells them: what a registration file says."""
+
+    endpoint: str
+    kernel_id: str
+    is_documented: bool  # as Jupyter's documentation has it; else Positron's
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionInfo:
     """What a connection file says. Secrets are left out of repr()."""
 
@@ -53,6 +62,7 @@ class ConnectionInfo:
     kernel_name: str = ""
     curve_publickey: bytes | None = None  # Z85; both keys or none
     curve_secretkey: bytes | None = field(default=None, repr=False)
+    registration: Registration | None = None  # of a registration file; all ports are 0 then
     extra: Mapping[str, object] = field(default_factory=dict)  # fields that we do not know, kept
 
     @property
@@ -68,7 +78,7 @@ class ConnectionInfo:
         return port
 
 
-_KNOWN: Final = frozenset(ConnectionInfo.__dataclass_fields__) - {"extra"}
+_KNOWN: Final = frozenset(ConnectionInfo.__dataclass_fields__) - {"extra", "registration"}
 
 
 def read(path: str | os.PathLike[str]) -> ConnectionInfo:
@@ -85,7 +95,7 @@ def read(path: str | os.PathLike[str]) -> ConnectionInfo:
 
 
 def parse(text: bytes, path: str) -> ConnectionInfo:
-    """Check the bytes of a connection file; `path` is for the messages only.
+    """Check the bytes of a connection or registration file; `path` is for the messages only.
 
     transport defaults to tcp, signature_scheme to hmac-sha256, as for all who read these files.
     Raises ConnectionFileError.
@@ -101,7 +111,8 @@ def parse(text: bytes, path: str) -> ConnectionInfo:
     transport = fields.text("transport", "tcp")
     if transport not in TRANSPORTS:
         fields.fail("transport", f"one of {', '.join(TRANSPORTS)}", repr(transport))
-    ip = fields.text("ip")
+    registration = fields.registration(transport) if "registration_port" in decoded else None
+    ip = fields.text("ip", None if registration is None else _ip_of_registered(transport, fields))
     if not ip:
         fields.fail("ip", "an address" if transport == "tcp" else "a path prefix", "an empty string")
     scheme = fields.text("signature_scheme", "hmac-sha256")
@@ -114,16 +125,13 @@ def parse(text: bytes, path: str) -> ConnectionInfo:
     return ConnectionInfo(
         transport=transport,
         ip=ip,
-        shell_port=fields.port("shell_port"),
-        control_port=fields.port("control_port"),
-        stdin_port=fields.port("stdin_port"),
-        iopub_port=fields.port("iopub_port"),
-        hb_port=fields.port("hb_port"),
+        **{f"{one}_port": 0 if registration else fields.port(f"{one}_port") for one in CHANNELS},
         key=fields.text("key").encode(),
         signature_scheme=scheme,
         kernel_name=fields.text("kernel_name", ""),
         curve_publickey=publickey,
         curve_secretkey=secretkey,
+        registration=registration,
         extra={name: value for name, value in decoded.items() if name not in _KNOWN},
     )
 
@@ -229,8 +237,8 @@ def write(path: str | os.PathLike[str], info: ConnectionInfo) -> None:
         raise
 
 
-def default_path() -> Path:
-    """The file of a kernel that was given none: kernel-<pid>.json in Jupyter's runtime folder.
+def default_path(kernel_id: str = "") -> Path:
+    """The file of a kernel that was given none: kernel-<id or pid>.json in Jupyter's runtime folder.
 
     Makes the folder, for the user only. Raises OSError.
     """
@@ -238,7 +246,8 @@ def default_path() -> Path:
 
     folder = Path(jupyter_runtime_dir())
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    return folder / f"kernel-{os.getpid()}.json"
+    is_usable = kernel_id and all(character.isalnum() or character in "-_" for character in kernel_id)
+    return folder / f"kernel-{kernel_id if is_usable else os.getpid()}.json"
 
 
 class _Fields:
@@ -271,6 +280,16 @@ class _Fields:
             self.fail(name, "a port number from 0 to 65535", str(value))
         return value
 
+    def registration(self, transport: str) -> Registration:
+        is_documented = "registration_ip" in self._decoded
+        ip = self.text("registration_ip" if is_documented else "ip")
+        number = self.port("registration_port")
+        return Registration(
+            endpoint=f"{transport}://{ip}{':' if transport == 'tcp' else '-'}{number}",
+            kernel_id=self.text("kernel_id", ""),
+            is_documented=is_documented,
+        )
+
     def curve(self, name: str) -> bytes | None:
         if self._decoded.get(name) is None:
             return None
@@ -281,6 +300,11 @@ class _Fields:
         if not _Z85_ALPHABET.issuperset(key):
             self.fail(name, expected, "another character")
         return key
+
+
+def _ip_of_registered(transport: str, fields: _Fields) -> str:
+    """Where a kernel binds that was told no address: on this machine; for ipc, beside the registration."""
+    return "127.0.0.1" if transport == "tcp" else fields.text("registration_ip")
 
 
 def _kind(value: object) -> str:
