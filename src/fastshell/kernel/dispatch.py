@@ -189,7 +189,7 @@ class Shell:
             self._awaiting.interrupt()
 
     def _hold_interrupts(self) -> None:
-        if self.interrupts is not None:
+        if self.interrupts is not None and current.is_shell_thread(self):
             self.interrupts.hold()
 
     # --- arrival ---
@@ -307,7 +307,7 @@ class Shell:
             )
         interrupts = self.interrupts
         try:
-            if interrupts is None:
+            if interrupts is None or not current.is_shell_thread(self):  # a cell may iterate on a thread
                 return context.run(_begin, handler, request)
             try:
                 interrupts.deliver()
