@@ -120,7 +120,17 @@ def encode(content: Any) -> bytes:
 
 
 def _replacement(value: Any) -> Any:
-    """What stands for an object that msgspec does not know: the items of a container, or the repr."""
+    """What stands for an object that msgspec does not know.
+
+    The value of a string or number of a class of its own, such as the safe strings of templates; the
+    items of a container; or the repr.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     tolist = getattr(value, "tolist", None)  # numpy's scalars and arrays
     if callable(tolist):
         return tolist()
