@@ -678,11 +678,11 @@ class _Answers:
 
     def unknown_subshell(self, channel: str, request: Received, subshell_id: str | None) -> None:
         """Refuse a request for a subshell that is not there. subshell_id: None if it is no string."""
-        named = "that is not a string" if subshell_id is None else json.dumps(subshell_id)
+        named = "that is no string" if subshell_id is None else repr(subshell_id)
         error: dict[str, object] = {
             "status": "error",
             "ename": "UnknownSubshellError",
-            "evalue": f"there is no subshell {named}",
+            "evalue": f"Unknown subshell_id {named}",
             "traceback": [],
         }
         if request.msg_type == "execute_request":

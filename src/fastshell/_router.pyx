@@ -636,9 +636,9 @@ cdef void answer_unknown(router_state *R, int channel, fs_header *fields, fs_fra
     cdef uint8_t content[6 * 255 + 256]
     cdef size_t n = 0, used, type_size, id_size = id_.size if id_.size < 255 else 255
     cdef const char *start = (
-        b'{"status":"error","execution_count":0,"traceback":[],"ename":"UnknownSubshellError","evalue":"no subshell has the id '
+        b'{"status":"error","execution_count":0,"traceback":[],"ename":"UnknownSubshellError","evalue":"Unknown subshell_id '
         if is_type(msg_type, b"execute_request", 15)
-        else b'{"status":"error","traceback":[],"ename":"UnknownSubshellError","evalue":"no subshell has the id '
+        else b'{"status":"error","traceback":[],"ename":"UnknownSubshellError","evalue":"Unknown subshell_id '
     )
     R.answered[ANSWER_UNKNOWN_SUBSHELL] += 1
     if msg_type.size < 8 or memcmp(msg_type.text + msg_type.size - 8, b"_request", 8) != 0:
@@ -649,12 +649,13 @@ cdef void answer_unknown(router_state *R, int channel, fs_header *fields, fs_fra
     n = strlen(start)
     memcpy(content, start, n)
     if id_.kind == FS_STRING:
-        n += fs_json_text(id_.text, id_size, content + n, &used, True)
-        memcpy(content + n, b'"}', 2)
-        n += 2
+        content[n] = b"'"
+        n += 1 + fs_json_text(id_.text, id_size, content + n + 1, &used, True)
+        memcpy(content + n, b"'\"}", 3)
+        n += 3
     else:
-        memcpy(content + n, b'given: a subshell_id is a string or null"}', 42)
-        n += 42
+        memcpy(content + n, b'that is no string"}', 19)
+        n += 19
     answer(R, channel, identities, identity_count, header, reply_type, type_size + 6, content, n)
 
 

@@ -142,6 +142,7 @@ class App:
         self.kernel = self._make_kernel()
         self._main = Shell(main_channel, self._router.outbox, self._shell_handlers())
         self._subshells = Subshells(self._router, self.kernel, self._make_subshell)
+        self.kernel.subshells, self.kernel.connection_file = self._subshells, str(self._path)
         self._interrupts = Interrupts(self._main)
         self._interrupts.install()
         _sigterm.on_main = self._end_unanswered

@@ -90,18 +90,10 @@ _TWICE = (
     "jupyter_client interrupts before it sends shutdown_request, which interrupts again: where that comes "
     "while IPython still formats the first KeyboardInterrupt, it prints a line to stderr and no error message"
 )
-_FAST_PATH = (
-    "IPython shows a cell of ipykernel by its shortcut for files too large to parse, since the file that "
-    "ipykernel names, /tmp/ipykernel_N/N.py, is none; ours is shown as in a terminal, by whole statements"
-)
-
 #: (case, cell index): what may differ there, and why.
 ALLOWED: dict[tuple[str, int], str] = {
     ("Disable Stdin", 0): "the traceback goes through the frames of the kernel's own input(), other files",
     ("Interrupt, by death", 0): _TWICE,
-    ("Skip Exceptions with Cell Tags", 0): _FAST_PATH,
-    ("Skip Exceptions with Cell Tags, forced", 0): _FAST_PATH,
-    ("Skip Exceptions with Cell Tags, forced", -1): _FAST_PATH,
 }
 
 #: Of these, the ones that a race decides.

@@ -238,7 +238,7 @@ def test_history_in_memory(kernel: Callable[..., Any]) -> None:
 def test_kernel_info(client: Client) -> None:
     for channel in ("shell", "control"):
         content = client.request("kernel_info_request", channel=channel).ok().content
-        assert content["implementation"] == "fastshell"
+        assert content["implementation"] == "ipython"
         assert content["language_info"]["name"] == "python"
         assert "kernel subshells" in content["supported_features"]
         assert content["protocol_version"] >= "5.5"

@@ -522,7 +522,6 @@ def test_exit(kernel: Callable[..., Any], code: str) -> None:
     assert running.wait_gone() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="ipykernel's exit object is not there yet")
 def test_exit_that_keeps_the_kernel(client: Client) -> None:
     done = client.execute("exit(keep_kernel=True)").ok()
     assert done.content["payload"] == [{"source": "ask_exit", "keepkernel": True}]
@@ -563,11 +562,7 @@ def test_shutdown_while_it_starts(kernel: Callable[..., Any]) -> None:
         ("%precision 3", None),
         ("%matplotlib inline", None),
         ("%config InlineBackend.figure_format", None),
-        pytest.param(
-            "%connect_info",
-            "signature_scheme",
-            marks=pytest.mark.xfail(strict=True, reason="ipykernel's kernel magics are not there yet"),
-        ),
+        ("%connect_info", "signature_scheme"),
         ("x = !echo one", None),
     ],
 )

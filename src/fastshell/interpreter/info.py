@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import runpy
 import sys
 from importlib.machinery import PathFinder
@@ -25,11 +26,12 @@ def language_info() -> dict[str, Any]:
 def banner() -> str:
     return (
         f"Python {sys.version}\nType 'copyright', 'credits' or 'license' for more information\n"
-        f"IPython {_ipython_version()} -- An enhanced Interactive Python. Type '?' for help.\n"
+        f"IPython {ipython_version()} -- An enhanced Interactive Python. Type '?' for help.\n"
     )
 
 
-def _ipython_version() -> str:
+@functools.cache
+def ipython_version() -> str:
     """From the one file that says it: importlib.metadata takes 10 ms to import, IPython 40."""
     spec = PathFinder.find_spec("IPython")
     if spec is None or spec.origin is None:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastshell import __version__
 from fastshell.interpreter import info
 from fastshell.interpreter.streams import OutStream
 from fastshell.kernel.base import Reply, description
@@ -29,8 +28,9 @@ if TYPE_CHECKING:
 class IPythonKernel(KernelNames):
     """Executes Python with IPython 9, on as many shells as there are."""
 
-    implementation = "fastshell"
-    implementation_version = __version__
+    #: As ipykernel states them, which clients compare.
+    implementation = "ipython"
+    implementation_version = info.ipython_version()
     language_info = info.language_info()
     banner = info.banner()
     help_links = info.HELP_LINKS

@@ -15,20 +15,24 @@ builtins and for sys.displayhook are entered once, for the kernel's life.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Literal, Self
 
+from IPython.core.autocall import ZMQExitAutocall
 from IPython.core.builtin_trap import BuiltinTrap
-from IPython.core.compilerop import CachingCompiler
 from IPython.core.display_trap import DisplayTrap
 from IPython.core.error import UsageError
 from IPython.core.history import HistoryManager
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
-from traitlets import Type
+from traitlets import CBool, Instance, Type, default, observe
 
 from fastshell.interpreter import display
+from fastshell.interpreter.compiler import XCachingCompiler
 from fastshell.interpreter.display import Publisher, ResultHook
 from fastshell.interpreter.history import MainHistory
 from fastshell.kernel import current
@@ -123,13 +127,18 @@ class ZMQInteractiveShell(InteractiveShell):
 
     displayhook_class = Type(ResultHook)
     display_pub_class = Type(Publisher)
+    compiler_class = Type(XCachingCompiler)
+    exiter = Instance(ZMQExitAutocall)
+    #: Of a terminal; a front end does that by itself.
+    readline_use = CBool(False)
+    autoindent = CBool(False)
 
     execution_count = _OwnOfEachShell(lambda shell: 1)
     history_manager = _OwnOfEachShell(SubshellHistory)
     displayhook = _OwnOfEachShell(SubshellResultHook)
     display_pub = _OwnOfEachShell(lambda shell: shell.publisher)
     payload_manager = _OwnOfEachShell(lambda shell: PayloadManager(parent=shell))
-    compile = _OwnOfEachShell(lambda shell: CachingCompiler())
+    compile = _OwnOfEachShell(lambda shell: shell.compiler_class())
     Completer = _OwnOfEachShell(_subshell_completer)
     last_execution_succeeded = _OwnOfEachShell(lambda shell: True)
     last_execution_result = _OwnOfEachShell(lambda shell: None)
@@ -139,6 +148,8 @@ class ZMQInteractiveShell(InteractiveShell):
     #: Set by the kernel that owns it.
     kernel: Any = None
     publisher: Publisher
+    #: What the last `quit(keep_kernel=...)` said.
+    keepkernel_on_exit: bool | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         self.main_state: State = {
@@ -148,8 +159,14 @@ class ZMQInteractiveShell(InteractiveShell):
             "_last_traceback": None,
             "_traceback_of_display": False,
         }
+        self._chosen_parent: ContextVar[tuple[Any, dict[str, Any]]] = ContextVar("fastshell_shell_parent")
         super().__init__(**kwargs)
         self.publisher = self.display_pub
+        _make_pdb_interruptible()
+
+    @default("exiter")
+    def _make_exiter(self) -> ZMQExitAutocall:
+        return ZMQExitAutocall(self)
 
     def state_of_caller(self) -> State:
         """What the shell of the calling thread has of its own."""
@@ -186,19 +203,87 @@ class ZMQInteractiveShell(InteractiveShell):
         self.history_manager = MainHistory(shell=self, parent=self)
         self.configurables.append(self.history_manager)
 
+    def init_virtualenv(self) -> None:
+        """A kernel runs in the environment that it is installed in."""
+
+    def init_magics(self) -> None:
+        from fastshell.interpreter.magics import KernelMagics
+
+        super().init_magics()
+        self.register_magics(KernelMagics)
+        self.magics_manager.register_alias("ed", "edit")
+
     def init_hooks(self) -> None:
         from IPython.core import page
 
         super().init_hooks()
         self.set_hook("show_in_pager", page.as_hook(self.page), 99)
 
-    # --- cells ---
+    # --- whose output ---
+
+    def get_parent(self) -> dict[str, Any]:
+        """The request that the calling code belongs to: what `set_parent` and `set_thread_parent` take."""
+        parent = self._chosen_parent.get(None)
+        if parent is not None and parent[0] is current.current_request():
+            return parent[1]
+        request: dict[str, Any] = self.kernel.get_parent()
+        return request
 
     @property
     def parent_header(self) -> dict[str, Any]:
-        """The header of the request that the calling code belongs to."""
-        header: dict[str, Any] = self.kernel.get_parent().get("header", {})
-        return header
+        """As ipykernel, whose name for the whole message it is."""
+        return self.get_parent()
+
+    @parent_header.setter
+    def parent_header(self, parent: dict[str, Any]) -> None:
+        self._chosen_parent.set((current.current_request(), parent))
+
+    def set_parent(self, parent: dict[str, Any]) -> None:
+        """Let what the calling context prints and shows belong to that request, until its shell's next."""
+        self.set_thread_parent(parent)
+
+    def set_thread_parent(self, parent: dict[str, Any]) -> tuple[Any, ...]:
+        """The same; gives what `reset_thread_parent` takes."""
+        undo: list[Any] = [
+            (self._chosen_parent.reset, self._chosen_parent.set((current.current_request(), parent)))
+        ]
+        streams: tuple[Any, ...] = (self.displayhook, self.display_pub, sys.stdout, sys.stderr)
+        for stream in streams:
+            set_parent = getattr(stream, "set_thread_parent", None)
+            if set_parent is not None:
+                undo.append((stream.reset_thread_parent, set_parent(parent)))
+        return tuple(undo)
+
+    def reset_thread_parent(self, tokens: tuple[Any, ...]) -> None:
+        """Undo the `set_thread_parent` that gave the tokens."""
+        for reset, token in reversed(tokens):
+            reset(token)
+
+    # --- cells ---
+
+    def system_piped(self, cmd: str) -> None:
+        """Run a command on a terminal of its own; what it prints goes to sys.stdout while it runs.
+
+        So it belongs to the calling shell's cell, and %%capture has it. The exit status is in `_exit_code`.
+        """
+        import IPython.utils.process as process
+
+        system: Any = process.system  # type: ignore[attr-defined]
+        if cmd.rstrip().endswith("&"):
+            raise OSError("Background processes not supported.")
+        if sys.platform == "win32":
+            from IPython.utils._process_win32 import AvoidUNCPath
+
+            cmd = self.var_expand(cmd, depth=1)
+            with AvoidUNCPath() as path:
+                status = system(cmd if path is None else f"pushd {path} &&{cmd}")
+        else:
+            status = system(self.var_expand(cmd, depth=1))
+        self.user_ns["_exit_code"] = status
+        if self.system_raise_on_error and status != 0:
+            raise subprocess.CalledProcessError(status, cmd)
+
+    system = system_piped
 
     def run_cell(self, *args: Any, **kwargs: Any) -> Any:
         self.forget_traceback()
@@ -242,9 +327,14 @@ class ZMQInteractiveShell(InteractiveShell):
         self.payload_manager.write_payload({"source": "set_next_input", "text": s, "replace": replace})
 
     def ask_exit(self) -> None:
-        """Leave the kernel once the cell has been answered."""
-        self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": False})
-        self.kernel.exit_after_cell()
+        """Let the front end leave, and the kernel end once the cell has been answered, unless it is kept."""
+        self.exit_now = not self.keepkernel_on_exit
+        self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": self.keepkernel_on_exit})
+
+    @observe("exit_now")
+    def _leave(self, change: Any) -> None:
+        if change["new"]:
+            self.kernel.exit_after_cell()
 
     def enable_gui(self, gui: str | None = None) -> None:
         """Accepts what needs no event loop; others are refused by name."""
@@ -258,3 +348,15 @@ def message_of(error: BaseException | None) -> str:
         return str(error)
     except Exception:
         return f"<unprintable {type(error).__name__} object>"
+
+
+def _make_pdb_interruptible() -> None:
+    """An interrupt leaves the debugger: the standard one would ask on, and the kernel never come back."""
+    import pdb
+
+    from IPython.core import debugger
+
+    modules: tuple[Any, ...] = (debugger, pdb)
+    for module in modules:
+        module.Pdb = debugger.InterruptiblePdb
+    pdb.set_trace = debugger.set_trace

@@ -61,6 +61,10 @@ class OutStream(HasParent, io.TextIOBase):
         """`flush`, by the name that code written for ipykernel knows."""
         self.flush()
 
+    def _is_master_process(self) -> bool:
+        """Whether this is the kernel's process, and no child of it."""
+        return os.getpid() == self._pid
+
     def writable(self) -> bool:
         return True
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastshell.kernel.comms import CommTargets
     from fastshell.kernel.dispatch import Shell
     from fastshell.kernel.questions import Questions
+    from fastshell.kernel.subshells import Subshells
 
 Reply = dict[str, Any]
 
@@ -45,6 +46,12 @@ class Kernel:
     comms: CommTargets
     session: Session | None = None
     iopub_socket = IOPUB
+    #: And what magics tell of it.
+    subshells: Subshells
+    connection_file = ""
+
+    #: After a cell that failed, execute requests that arrive within this time are aborted too, in seconds.
+    stop_on_error_timeout = 0.0
 
     @property
     def kernel_info(self) -> Reply:

@@ -26,6 +26,9 @@ from fastshell.protocol.content import (
 
 if TYPE_CHECKING:
     from fastshell.kernel.channel import Outbox
+    from fastshell.kernel.dispatch import Shell
+
+QUESTIONS = 256  # questions of a comm that are remembered at most; most are never answered by their id
 
 #: The manager's methods take the zmq stream of the message, and do nothing with it.
 _STREAM: Any = None
@@ -36,6 +39,10 @@ class Comm(BaseComm):
 
     _outbox: Outbox  # set by CommTargets for the process's kernel
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._asked: dict[str, Shell] = {}  # who sent a question, by the id in it
+        super().__init__(*args, **kwargs)
+
     def publish_msg(
         self,
         msg_type: str,
@@ -45,6 +52,13 @@ class Comm(BaseComm):
         **keys: Any,
     ) -> None:
         """Send comm_open, comm_msg or comm_close. Thread: any."""
+        question = _question(data)
+        if question is not None:
+            shell = current.current_shell()
+            if shell is not None:
+                while len(self._asked) >= QUESTIONS:
+                    self._asked.pop(next(iter(self._asked)), None)
+                self._asked[question] = shell
         self._outbox.send(
             Destination.IOPUB,
             msg_type,
@@ -54,6 +68,18 @@ class Comm(BaseComm):
             metadata=encode(metadata) if metadata else b"{}",
             buffers=buffers or (),
         )
+
+    def asker(self, data: Any) -> Shell | None:
+        """The shell that sent the question which `data` answers; asked again, it is forgotten."""
+        question = _question(data)
+        return None if question is None else self._asked.pop(question, None)
+
+
+def _question(data: Any) -> str | None:
+    """The id in a custom message of a widget, by which its answer is known."""
+    content = data.get("content") if isinstance(data, dict) else None
+    question = content.get("id") if isinstance(content, dict) else None
+    return question if isinstance(question, str) else None
 
 
 class CommTargets:
@@ -69,7 +95,13 @@ class CommTargets:
         self.manager.comm_open(_STREAM, "", _message(request, CommOpen))
 
     def comm_msg(self, request: Request) -> None:
-        self.manager.comm_msg(_STREAM, "", _message(request, CommMessage))
+        """By the shell that the message is sent to, or if it answers a question, by the one that asked."""
+        message = _message(request, CommMessage)
+        content = message["content"]
+        one = self.manager.comms.get(content["comm_id"])
+        asker = one.asker(content["data"]) if isinstance(one, Comm) else None
+        if asker is None or asker is request.shell or not asker.adopt(request):
+            self.manager.comm_msg(_STREAM, "", message)
 
     def comm_close(self, request: Request) -> None:
         self.manager.comm_close(_STREAM, "", _message(request, CommMessage))

@@ -71,29 +71,10 @@ class ShellLoop(asyncio.SelectorEventLoop):
         self._own_thread = threading.get_ident()
         super().run_forever()
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
-        """Call it whenever fd is readable, also while a cell that it has called runs the loop again.
-
-        add_reader would enter one context for each call, which fails inside of the other: nest_asyncio.
-        """
-        handle: Any = self._add_reader(fd, callback)
-        handle._context = _CallersContext
-
-    if TYPE_CHECKING:  # of asyncio's
+    if TYPE_CHECKING:
 
         def _write_to_self(self) -> None:
-            """End the loop's wait. Thread: any."""
-
-        def _add_reader(self, fd: int, callback: Callable[[], None]) -> asyncio.Handle:
-            """add_reader, but it returns the handle."""
-
-
-class _CallersContext:
-    """Stands for a Context that is the caller's, whatever that is."""
-
-    @staticmethod
-    def run(callback: Callable[..., Any], *args: Any) -> Any:
-        return callback(*args)
+            """Of asyncio's: end the loop's wait. Thread: any."""
 
 
 class Shell:
@@ -125,10 +106,18 @@ class Shell:
         self.on_terminate: Callable[[str], None] | None = None  # control only
         self._queue: deque[tuple[Received, bool]] = deque()  # with: is it to be aborted?
         self._postponed: deque[Received] = deque()  # arrived while a cell read the channel itself
+        self.stop_on_error_timeout_s = 0.0  # so long after an error, what arrives is aborted too
+        self.aborts_until = 0.0  # time of the loop; execute requests that arrive before it are aborted
         self._stopping = False
         self._abandoned = False
         self._pid = os.getpid()
-        self.loop = ShellLoop()
+        self.loop: asyncio.AbstractEventLoop = ShellLoop()
+
+    @property
+    def state(self) -> str:
+        """The msg_type of the request that it works on, or idle. Thread: any."""
+        running = self.running
+        return "idle" if running is None else running.msg_type
 
     # --- life ---
 
@@ -137,7 +126,7 @@ class Shell:
         current.enter_shell(self)
         self.context.run(current.enter_shell, self)
         asyncio.set_event_loop(self.loop)
-        self.loop.watch(self.channel.fd, self._readable)
+        self.loop.add_reader(self.channel.fd, self._readable)
         self.loop.call_soon(self._readable)  # the descriptor tells only of what comes after a first look
         try:
             while not self._stopping:
@@ -189,7 +178,7 @@ class Shell:
             self._awaiting.interrupt()
 
     def _hold_interrupts(self) -> None:
-        if self.interrupts is not None and current.is_shell_thread(self):
+        if self.interrupts is not None:
             self.interrupts.hold()
 
     # --- arrival ---
@@ -216,7 +205,7 @@ class Shell:
                 else:
                     self._handle_beside(message)
             else:
-                self._queue.append((message, False))
+                self._queue.append((message, bool(self.aborts_until) and self._is_too_soon(message)))
                 self._advance()
         elif message.kind is Kind.STOP:
             self._stopping = True
@@ -307,7 +296,7 @@ class Shell:
             )
         interrupts = self.interrupts
         try:
-            if interrupts is None or not current.is_shell_thread(self):  # a cell may iterate on a thread
+            if interrupts is None:
                 return context.run(_begin, handler, request)
             try:
                 interrupts.deliver()
@@ -330,7 +319,26 @@ class Shell:
         self._conclude(request, content)
         self.running = None
 
+    def adopt(self, request: Request) -> bool:
+        """Take over a comm message of another shell, as soon as this one awaits or has nothing to do.
+
+        Returns False if this shell has ended. Thread: that of the other shell, in its handler.
+        """
+        request.is_elsewhere = True
+        try:
+            self.loop.call_soon_threadsafe(self._adopted, request)
+        except RuntimeError:  # the loop is closed
+            request.is_elsewhere = False
+        return request.is_elsewhere
+
+    def _adopted(self, request: Request) -> None:
+        request.is_elsewhere = False
+        outcome = self._call(request, self.context if self.running is None else self.context.copy())
+        self._conclude(request, outcome if isinstance(outcome, dict) else None)
+
     def _conclude(self, request: Request, content: dict[str, Any] | None) -> None:
+        if request.is_elsewhere:
+            return
         if request.aborts_queue:
             self.abort_queued_executes()  # before the reply: what a client sends once it has that may run
         try:
@@ -349,8 +357,17 @@ class Shell:
 
     # --- aborting ---
 
+    def _is_too_soon(self, message: Received) -> bool:
+        """Whether it is an execute request that came within stop_on_error_timeout after an error."""
+        if self.loop.time() >= self.aborts_until:
+            self.aborts_until = 0.0
+            return False
+        return message.msg_type == "execute_request"
+
     def abort_queued_executes(self) -> None:
         """Execute requests that have arrived so far are answered `aborted`, in their turn."""
+        if self.stop_on_error_timeout_s > 0:
+            self.aborts_until = self.loop.time() + self.stop_on_error_timeout_s
         message = self.channel.recv_nowait()
         while message is not None:
             self.postpone(message)

@@ -34,6 +34,7 @@ class Execution:
         shell = request.shell
         request.allow_stdin = content.allow_stdin
         shell.last_execute = request
+        shell.stop_on_error_timeout_s = self._kernel.stop_on_error_timeout
         if shell.is_main:
             shell.outbox.capture_parent(request.header)
         silent = content.silent

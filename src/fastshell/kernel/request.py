@@ -27,6 +27,7 @@ class Request:
         "__weakref__",
         "allow_stdin",
         "aborts_queue",
+        "is_elsewhere",
         "message",
         "replied",
         "reply_metadata",
@@ -39,6 +40,7 @@ class Request:
         self.replied = False
         self.allow_stdin = False
         self.aborts_queue = False  # once it is answered, execute requests behind it are aborted
+        self.is_elsewhere = False  # another shell has taken it over, and ends it
         self.reply_metadata = b"{}"
 
     @property

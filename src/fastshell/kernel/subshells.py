@@ -34,6 +34,15 @@ class Subshell:
     thread: threading.Thread
 
 
+@dataclass(frozen=True)
+class Listed:
+    """What is told of a subshell."""
+
+    subshell_id: str
+    thread_id: int | None
+    state: str  # idle, or the msg_type of the request that it works on
+
+
 class Subshells:
     """Every subshell of the kernel, by id."""
 
@@ -61,7 +70,7 @@ class Subshells:
         subshell_id = request.content(DeleteSubshellRequest).subshell_id
         entry = self._table.pop(subshell_id, None)
         if entry is None:
-            return error_content("UnknownSubshellError", f"no subshell has the id {subshell_id}")
+            return error_content("UnknownSubshellError", f"Unknown subshell_id {subshell_id!r}")
         self._end(entry)
         if not self._table:
             self._set_interval(SUBSHELL_INTERVAL, DEFAULT_INTERVAL)
@@ -69,6 +78,13 @@ class Subshells:
 
     def list_subshell_request(self, request: Request) -> dict[str, Any]:
         return {"status": "ok", "subshell_id": list(self._table)}
+
+    def listed(self) -> list[Listed]:
+        """All of them as they are now, the oldest first. Thread: any."""
+        return [
+            Listed(subshell_id, entry.thread.ident, entry.shell.state)
+            for subshell_id, entry in list(self._table.items())
+        ]
 
     def stop(self) -> None:
         """End all of them; nobody waits for those that will not end."""
