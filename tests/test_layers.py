@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "interpreter": {"kernel", "protocol", "_contract"},
     "kernel": {"protocol", "_contract"},
     "protocol": {"_contract"},
-    "compat": {"interpreter", "kernel", "protocol", "_contract"},
+    "compat": {"interpreter", "kernel", "protocol", "options", "_contract"},
     "client": set(),
     "options": set(),
     "kernelspec": set(),

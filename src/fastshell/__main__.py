@@ -1,4 +1,4 @@
-"""python -m fastshell: run a kernel, or install and remove its kernelspec."""
+"""python -m fastshell: run a kernel, Python's or another one, or install and remove its kernelspec."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def main() -> None:
         sys.exit(
             kernelspec.install_main(argv[1:]) if argv[0] == "install" else kernelspec.uninstall_main(argv[1:])
         )
+    if argv and argv[0] == "run":
+        _run(argv[1:])
+        return
     thresholds = gc.get_threshold()
     gc.set_threshold(GC_AT_START, *thresholds[1:])
     from fastshell.app import App
@@ -49,6 +52,15 @@ def main() -> None:
         if status:
             traceback.print_exc(file=app.log_file)
         os._exit(status)
+
+
+def _run(argv: list[str]) -> None:
+    from fastshell.app import run_program
+
+    if not argv or argv[0].startswith("-"):
+        print("usage: python -m fastshell run PROGRAM [-f FILE] [options]", file=sys.stderr)
+        sys.exit(2)
+    run_program(argv)
 
 
 if __name__ == "__main__":

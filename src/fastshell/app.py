@@ -71,6 +71,27 @@ def launch(
     return 0
 
 
+def run_program(argv: Sequence[str]) -> None:
+    """`python -m fastshell run PROGRAM ...`: run a program that was written for ipykernel, on this kernel.
+
+    argv: the name of a module, or the path of a .py file; and what follows it on its command line.
+    """
+    import runpy
+
+    from fastshell.compat import _finder
+
+    _finder.install()
+    sys.argv[:] = argv
+    is_file = argv[0].endswith(".py")
+    folder = str(Path(argv[0]).parent.absolute()) if is_file else os.getcwd()
+    if not sys.flags.safe_path and sys.path[0] != folder:
+        sys.path.insert(0, folder)  # as `python PROGRAM` or `python -m PROGRAM` would have it
+    if is_file:
+        runpy.run_path(argv[0], run_name="__main__")
+    else:
+        runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
+
+
 class Capture:
     """File descriptors 1 and 2 become pipes that the router reads.
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 USAGE = """\
 usage: python -m fastshell [-f FILE] [options]
+       python -m fastshell run PROGRAM [-f FILE] [options]
        python -m fastshell install [--user | --sys-prefix | --prefix P] [--name N] [--display-name D]
        python -m fastshell uninstall [--name N]
 
-Run a Jupyter kernel for Python.
+Run a Jupyter kernel for Python; or PROGRAM, a module or .py file of a kernel that was written for ipykernel.
 
   -f FILE, --f=FILE, --ConnectionFile=FILE
                         the connection file: ports, key, transport; or a registration file. A file that

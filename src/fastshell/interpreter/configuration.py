@@ -16,7 +16,7 @@ from contextlib import contextmanager, redirect_stderr
 from copy import deepcopy
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 from IPython.core.application import BaseIPythonApplication, base_aliases, base_flags
 from IPython.core.profiledir import ProfileDir
@@ -109,6 +109,16 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
     kernel = AnyTrait()
     #: Where warnings and start-up errors are written: file descriptor 2 leads to the front end.
     log_stream = AnyTrait(None)
+
+    #: The class of the kernel that the program of another language's kernel wants to run; None: Python's.
+    kernel_class = AnyTrait(None)
+    #: What runs it, given the command line. Set by `compat/`, which is above this layer.
+    program: ClassVar[Callable[[IPKernelApp, Sequence[str]], None]]
+
+    @classmethod
+    def launch_instance(cls, argv: Sequence[str] | None = None, **arguments: Any) -> None:
+        """Run a kernel, as its program: launch_instance(kernel_class=...). argv: by default that of the process."""
+        cls.program(cls.instance(**arguments), sys.argv[1:] if argv is None else argv)
 
     @property
     def abs_connection_file(self) -> str:
