@@ -174,7 +174,7 @@ class App:
             self._control_handlers(),
             destination=Destination.CONTROL,
         )
-        self.kernel.connected(self._main, self._control)
+        self.kernel.enter_shells(self._main, self._control)
         self._control.on_terminate = self._terminated
         self._control_thread = threading.Thread(target=self._control.run, name="control", daemon=True)
         self._control_thread.start()
@@ -261,7 +261,9 @@ class App:
         if not issubclass(of, _default_kernel()):  # that one loads IPython first
             self._install_streams()
         try:
-            kernel = of.build(self._parent, self.options.arguments)
+            kernel = of.make_kernel(self._parent, self.options.arguments)
+            if self._parent is not None:
+                self._parent.kernel = kernel
             if of.early_info() is None:
                 outbox.kernel_info(_kernel_info(kernel.kernel_info))
         except BaseException:
@@ -388,7 +390,7 @@ class App:
 
     def close(self) -> None:
         """After `run`: end what is left, send what waits, remove files."""
-        self.kernel.ended()
+        self.kernel.shells_ended()
         self._subshells.stop()
         self._control.stop()
         deadline = time.monotonic() + 0.1

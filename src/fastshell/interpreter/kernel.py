@@ -118,7 +118,7 @@ class IPythonKernel(KernelNames):
         finally:
             self._ready.set()
 
-    def ended(self) -> None:
+    def shells_ended(self) -> None:
         self.outbox.flush()
 
     def next_execution_count(self) -> int:

@@ -64,7 +64,7 @@ class Kernel:
         return None
 
     @classmethod
-    def build(cls, parent: Any, flags: Sequence[str]) -> Kernel:
+    def make_kernel(cls, parent: Any, flags: Sequence[str]) -> Kernel:
         """Make the kernel of this process. parent: a Configurable or None; flags: of the command line."""
         return cls()
 
@@ -127,10 +127,10 @@ class Kernel:
     def shell_closed(self) -> None:
         """Called on each subshell's thread after its last request."""
 
-    def connected(self, main: Shell, control: Shell) -> None:
+    def enter_shells(self, main: Shell, control: Shell) -> None:
         """Called on the main thread before the first request, with the threads that will answer."""
 
-    def ended(self) -> None:
+    def shells_ended(self) -> None:
         """Called on the main thread after its last request."""
 
     # --- what a language uses ---

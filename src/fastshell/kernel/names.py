@@ -183,7 +183,7 @@ class KernelNames(Kernel):
     def control_handlers(self) -> Handlers:
         return Handlers(CONTROL, self)
 
-    def connected(self, main: Shell, control: Shell) -> None:
+    def enter_shells(self, main: Shell, control: Shell) -> None:
         """Use the request methods, handlers and hooks that a subclass has brought."""
         self.main_shell, self.control_shell = main, control
         self.shell_handlers.bind(main.handlers)

@@ -51,7 +51,7 @@ class Kernel(KernelNames, SingletonConfigurable):
         super().__init__(**arguments)
 
     @classmethod
-    def build(cls, parent: Any, flags: Sequence[str]) -> Kernel:
+    def make_kernel(cls, parent: Any, flags: Sequence[str]) -> Kernel:
         """The kernel of this process."""
         if parent is not None:
             return cls.instance(parent=parent)
