@@ -17,8 +17,8 @@ class EchoKernel(Kernel):
 
     def do_execute(self, code, silent, store_history=True, user_expressions=None, allow_stdin=False):
         for line in code.splitlines():
-            if line == "wait":
-                time.sleep(3600)
+            while line == "wait":
+                time.sleep(0.1)
             print(self.raw_input(f"{line[1:]}: ") if line.startswith("?") else line)
         return {"status": "ok", "execution_count": self.execution_count}
 

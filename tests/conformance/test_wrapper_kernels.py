@@ -190,7 +190,8 @@ def test_bash_leaves_the_rest_to_the_base(bash: Pair) -> None:
 def test_bash_is_interrupted(bash: Pair, by: str) -> None:
     def ask(client: Client) -> Done:
         running = bash.kernels[0] if client is bash.ours else bash.kernels[1]
-        msg_id = client.start("echo before; sleep 1000; echo after")
+        # The process that prints is the one to interrupt: bash starts no other one behind it.
+        msg_id = client.start("sh -c 'echo before; exec sleep 1000'; echo after")
         client.wait_text(msg_id, "before")
         if by == "message":
             client.interrupt()
@@ -253,6 +254,9 @@ def test_bash_moves_over_by_one_import(
 
 # --- metakernel ---
 
+#: Not one long sleep: a SIGINT just before the system call would be noted after it only, as in any Python.
+WAIT = "%%python\nimport time\nprint('before')\nwhile True:\n    time.sleep(0.05)"
+
 
 @pytest.fixture(scope="module")
 def echo(router: str, wrappers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
@@ -312,7 +316,7 @@ def test_echo_asks(echo: Pair) -> None:
 def test_echo_is_interrupted(echo: Pair) -> None:
     """ipykernel gives no reply here."""
     ours = echo.ours
-    msg_id = ours.start("%python import time; print('before'); time.sleep(1000)")
+    msg_id = ours.start(WAIT)
     ours.wait_text(msg_id, "before\n")
     ours.interrupt()
     done = ours.finish(msg_id)
@@ -323,7 +327,7 @@ def test_echo_is_interrupted(echo: Pair) -> None:
 
 def test_echo_on_a_subshell_while_main_is_busy(echo: Pair) -> None:
     ours = echo.ours
-    main = ours.start("%python import time; print('before'); time.sleep(1000)")
+    main = ours.start(WAIT)
     ours.wait_text(main, "before\n")
     sub = ours.create_subshell()
     done = ours.execute("beside", subshell_id=sub).ok()
