@@ -117,7 +117,7 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
 
     @classmethod
     def launch_instance(cls, argv: Sequence[str] | None = None, **arguments: Any) -> None:
-        """Run a kernel, as its program: launch_instance(kernel_class=...). argv: by default that of the process."""
+        """Run a kernel, as its program does: launch_instance(kernel_class=...). argv: or sys.argv[1:]."""
         cls.program(cls.instance(**arguments), sys.argv[1:] if argv is None else argv)
 
     @property
