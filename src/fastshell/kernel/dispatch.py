@@ -71,10 +71,29 @@ class ShellLoop(asyncio.SelectorEventLoop):
         self._own_thread = threading.get_ident()
         super().run_forever()
 
-    if TYPE_CHECKING:
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call it whenever fd is readable, also while a cell that it has called runs the loop again.
+
+        add_reader would enter one context for each call, which fails inside of the other: nest_asyncio.
+        """
+        handle: Any = self._add_reader(fd, callback)
+        handle._context = _CallersContext
+
+    if TYPE_CHECKING:  # of asyncio's
 
         def _write_to_self(self) -> None:
-            """Of asyncio's: end the loop's wait. Thread: any."""
+            """End the loop's wait. Thread: any."""
+
+        def _add_reader(self, fd: int, callback: Callable[[], None]) -> asyncio.Handle:
+            """add_reader, but it returns the handle."""
+
+
+class _CallersContext:
+    """Stands for a Context that is the caller's, whatever that is."""
+
+    @staticmethod
+    def run(callback: Callable[..., Any], *args: Any) -> Any:
+        return callback(*args)
 
 
 class Shell:
@@ -111,7 +130,7 @@ class Shell:
         self._stopping = False
         self._abandoned = False
         self._pid = os.getpid()
-        self.loop: asyncio.AbstractEventLoop = ShellLoop()
+        self.loop = ShellLoop()
 
     @property
     def state(self) -> str:
@@ -126,7 +145,7 @@ class Shell:
         current.enter_shell(self)
         self.context.run(current.enter_shell, self)
         asyncio.set_event_loop(self.loop)
-        self.loop.add_reader(self.channel.fd, self._readable)
+        self.loop.watch(self.channel.fd, self._readable)
         self.loop.call_soon(self._readable)  # the descriptor tells only of what comes after a first look
         try:
             while not self._stopping:
@@ -178,7 +197,7 @@ class Shell:
             self._awaiting.interrupt()
 
     def _hold_interrupts(self) -> None:
-        if self.interrupts is not None:
+        if self.interrupts is not None and current.is_shell_thread(self):
             self.interrupts.hold()
 
     # --- arrival ---
@@ -296,7 +315,7 @@ class Shell:
             )
         interrupts = self.interrupts
         try:
-            if interrupts is None:
+            if interrupts is None or not current.is_shell_thread(self):  # a cell may iterate on a thread
                 return context.run(_begin, handler, request)
             try:
                 interrupts.deliver()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 from fastshell._contract import CHANNELS, DELIMITER
 from fastshell.protocol import wire
@@ -24,10 +25,11 @@ def register(registration: Registration, info: ConnectionInfo, session: str, tim
     """Send the ports; return when that was acknowledged. Raises RegistrationError."""
     import zmq
 
-    ports = {f"{channel}_port": info.port(channel) for channel in CHANNELS}
+    ports: dict[str, Any] = {f"{channel}_port": info.port(channel) for channel in CHANNELS}
     if registration.is_documented:
         kind = zmq.DEALER
-        parts = [{"kernel_id": registration.kernel_id, **{name: str(port) for name, port in ports.items()}}]
+        texts = {name: str(port) for name, port in ports.items()}
+        parts = [{"kernel_id": registration.kernel_id, **texts}]
     else:
         kind, parts = zmq.REQ, [_header(session), {}, {}, ports]
     encoded = [json.dumps(part).encode() for part in parts]
@@ -51,7 +53,7 @@ def _is_receipt(frames: list[bytes], info: ConnectionInfo) -> bool:
     return wire.verify(info.key, signature, parts, info.signature_scheme)
 
 
-def _header(session: str) -> dict[str, str]:
+def _header(session: str) -> dict[str, Any]:
     return {
         "msg_id": str(uuid.uuid4()),
         "session": session,
