@@ -6,6 +6,7 @@ Thread: main, but where a method says otherwise.
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import getpass
 import logging
@@ -17,8 +18,9 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fastshell._contract import CHANNELS, Destination, RouterError
@@ -92,6 +94,48 @@ def run_program(argv: Sequence[str]) -> None:
         runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """The place in a program where a kernel was asked for, and with which traits."""
+
+    module: ModuleType
+    namespace: dict[str, Any]
+    traits: dict[str, Any]
+
+    @property
+    def argv(self) -> list[str]:
+        """What of the traits has to be known before the sockets are bound, as a command line."""
+        names = (
+            "connection_file",
+            "ip",
+            "transport",
+            "capture_fd_output",
+            *(f"{one}_port" for one in CHANNELS),
+        )
+        return [f"--IPKernelApp.{name}={self.traits[name]}" for name in names if name in self.traits]
+
+
+def embed(module: ModuleType, namespace: dict[str, Any], traits: dict[str, Any]) -> None:
+    """Run a kernel until it is told to end, and leave the process as it was: `fastshell.embed_kernel`."""
+    app = App((), embedding=Embedding(module, namespace, traits))
+    before = (sys.stdout, sys.stderr, sys.displayhook, sys.excepthook)
+    asking = (builtins.input, getpass.getpass)
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        app.start()
+        try:
+            app.run()
+        finally:
+            app.close()
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in handlers:
+            signal.signal(number, handler)
+        builtins.input, getpass.getpass = asking
+        app.release()
+        sys.stdout, sys.stderr, sys.displayhook, sys.excepthook = before
+
+
 class Capture:
     """File descriptors 1 and 2 become pipes that the router reads.
 
@@ -128,11 +172,16 @@ class App:
     """One kernel in one process."""
 
     def __init__(
-        self, argv: Sequence[str], kernel_class: type[Kernel] | None = None, parent: Any = None
+        self,
+        argv: Sequence[str],
+        kernel_class: type[Kernel] | None = None,
+        parent: Any = None,
+        embedding: Embedding | None = None,
     ) -> None:
         """Read options and connection file. Raises UsageError."""
         _answer_and_exit(argv)
-        self.options: Options = parse(argv)
+        self.options: Options = parse(argv if embedding is None else embedding.argv)
+        self._embedding = embedding
         self._kernel_class = kernel_class or _default_kernel()
         self._parent = parent
         self._owns_file = False
@@ -283,12 +332,24 @@ class App:
         if isinstance(self.kernel, IPythonKernel):
             from fastshell.interpreter import configuration
 
-            application = configuration.read(self.options.arguments, self._connection_traits(), self.log_file)
+            place = self._embedding
+            application = configuration.read(
+                self.options.arguments,
+                self._connection_traits(),
+                self.log_file,
+                {} if place is None else place.traits,
+            )
             self.kernel.exit_after_cell = self.end
             if not application.capture_fd_output:  # as a file says: the command line was heeded before
                 self._capture.release()
             stdout_fd, stderr_fd = self._capture.write_ends
-            self.kernel.start(application, stdout_fd=stdout_fd, stderr_fd=stderr_fd)
+            self.kernel.start(
+                application,
+                stdout_fd=stdout_fd,
+                stderr_fd=stderr_fd,
+                user_module=None if place is None else place.module,
+                user_ns=None if place is None else place.namespace,
+            )
             _finder.note_notebook(self.kernel.shell)
             self.kernel.prepare()
 
@@ -361,9 +422,13 @@ class App:
         self._subshells.interrupt()
         interrupt_main()
 
-    def end(self) -> None:
-        """Let the process be gone within GRACE_S, whatever user code does. Thread: any."""
-        self._router.exit_after(GRACE_S, 0)
+    def end(self, *, is_process_to_end: bool = False) -> None:
+        """Let the process be gone within GRACE_S, whatever user code does. Thread: any.
+
+        That of an embedded kernel goes on, unless it was told to end itself.
+        """
+        if self._embedding is None or is_process_to_end:
+            self._router.exit_after(GRACE_S, 0)
         self._subshells.stop()
         self._main.stop()
         if self._main.running is not None and threading.current_thread() is not threading.main_thread():
@@ -372,7 +437,7 @@ class App:
     def _terminated(self, why: str) -> None:
         """SIGTERM, or the parent has died. Thread: control."""
         log.info("ending: %s", why)
-        self.end()
+        self.end(is_process_to_end=True)
 
     def _end_unanswered(self) -> None:
         """SIGTERM amid a request of main: the process goes and the request is not answered, as by default.
@@ -397,6 +462,10 @@ class App:
         self._control_thread.join(max(0.0, deadline - time.monotonic()))
         self._router.stop()
         self._remove_files()
+
+    def release(self) -> None:
+        """After `close`, in a process that goes on: give its file descriptors back."""
+        self._capture.release()
 
     def _remove_files(self) -> None:
         for file in self._files:

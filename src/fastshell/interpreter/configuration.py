@@ -226,13 +226,19 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
             super().init_gui_pylab()
 
 
-def read(arguments: Sequence[str], connection: Mapping[str, Any], log: TextIO | None) -> IPKernelApp:
+def read(
+    arguments: Sequence[str],
+    connection: Mapping[str, Any],
+    log: TextIO | None,
+    traits: Mapping[str, Any] | None = None,
+) -> IPKernelApp:
     """The configuration of this process's kernel.
 
     arguments: the command line. connection: values of the traits that tell of it, as they are.
-    log: for warnings and errors. Raises SystemExit where the kernel cannot start; it has been said why.
+    log: for warnings and errors. traits: of the application, before anything is read.
+    Raises SystemExit where the kernel cannot start; it has been said why.
     """
-    application = IPKernelApp.instance(log_stream=log)
+    application = IPKernelApp.instance(log_stream=log, **(traits or {}))
     with redirect_stderr(log or sys.stderr):
         application.initialize(arguments)
     for name, value in connection.items():
