@@ -252,6 +252,26 @@ def test_bash_moves_over_by_one_import(
     client.check()
 
 
+WITHOUT_IPYKERNEL = """
+from importlib.machinery import PathFinder
+
+find_spec = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *where: None if name == "ipykernel" else find_spec(name, *where)
+"""
+
+
+def test_bash_without_ipykernel(kernel: Callable[..., RunningKernel], wrappers: Path, tmp_path: Path) -> None:
+    """As where it is not installed: the import system does not find it."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_IPYKERNEL, "utf-8")
+    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{wrappers}"}
+    check = [sys.executable, "-c", "import ipykernel"]
+    refused = subprocess.run(check, env=os.environ | env, capture_output=True, text=True, timeout=60)
+    assert "ModuleNotFoundError" in refused.stderr
+    argv = [sys.executable, "-m", "fastshell", "run", "bash_kernel", "-f", "{connection_file}"]
+    client = kernel(argv=argv, env=env).client
+    assert client.execute("echo alone").ok().text() == "alone\n"
+
+
 # --- metakernel ---
 
 #: Not one long sleep: a SIGINT just before the system call would be noted after it only, as in any Python.

@@ -130,3 +130,127 @@ def test_the_example_restarts(kernel: Callable[..., RunningKernel]) -> None:
     done = running.client.request("shutdown_request", {"restart": True}, channel="control").ok()
     assert done.content == {"status": "ok", "restart": True}
     running.wait_gone()
+
+
+# --- what subclasses do ---
+
+ODD = '''
+import threading
+from traitlets import Unicode
+from fastshell import launch
+from fastshell.kernel import Kernel
+
+class Odd(Kernel):
+    """Async, configurable, described by an instance, careless about what it returns."""
+
+    implementation = "odd"
+    greeting = Unicode("hello").tag(config=True)
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.words = ["made", self.greeting]
+
+    @property
+    def banner(self):
+        return " ".join(self.words)
+
+    async def do_execute(self, code, silent, **options):
+        if code == "raise":
+            raise LookupError("of the kernel")
+        if code == "nothing":
+            return None
+        if code == "thread":
+            thread = threading.Thread(target=print, args=("from a thread",))
+            thread.start()
+            thread.join()
+        elif code == "display":
+            content = {"data": {"text/plain": "shown"}, "metadata": {}}
+            self.send_response(self.iopub_socket, "display_data", content, buffers=[b"raw"])
+        elif code == "options":
+            print(sorted(options), options["cell_id"], self.get_parent()["header"]["msg_type"])
+        elif code == "secret":
+            print(self.getpass("secret? "))
+        return {"status": "ok", "execution_count": self.execution_count}
+
+    async def do_complete(self, code, cursor_pos):
+        return None
+
+    def do_shutdown(self, restart):
+        print("ending")
+
+launch(Odd)
+'''
+
+
+@pytest.fixture(scope="module")
+def odd_kernel(router: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
+    script = tmp_path_factory.mktemp("odd") / "odd.py"
+    script.write_text(ODD, "utf-8")
+    argv = argv_of(script, "--Odd.greeting=good day")
+    for start in _starts(tmp_path_factory, argv, {"FASTSHELL_ROUTER": router}):
+        yield start()
+
+
+@pytest.fixture
+def odd(odd_kernel: RunningKernel) -> Iterator[Client]:
+    client = odd_kernel.new_client()
+    yield client
+    client.check()
+    client.close()
+
+
+def test_banner_of_an_instance_and_a_trait_from_the_command_line(odd: Client) -> None:
+    assert odd.request("kernel_info_request").ok().content["banner"] == "made good day"
+
+
+def test_options_of_do_execute(odd: Client) -> None:
+    fields = {"code": "options", "silent": False}
+    done = odd.finish(odd.send("execute_request", fields, metadata={"cellId": "cell-7"})).ok()
+    names = ["allow_stdin", "cell_id", "cell_meta", "store_history", "user_expressions"]
+    assert done.text() == f"{names} cell-7 execute_request\n"
+
+
+def test_print_of_a_thread_and_messages_of_its_own(odd: Client) -> None:
+    assert odd.execute("thread").ok().text() == "from a thread\n"
+    (shown,) = odd.execute("display").ok().of("display_data")
+    assert (shown.content["data"], [bytes(one) for one in shown.buffers]) == (
+        {"text/plain": "shown"},
+        [b"raw"],
+    )
+
+
+def test_getpass_is_asked_as_a_secret(odd: Client) -> None:
+    msg_id = odd.start("secret")
+    assert odd.answer(msg_id, "xyzzy").content == {"prompt": "secret? ", "password": True}
+    assert odd.finish(msg_id).ok().text() == "xyzzy\n"
+
+
+@pytest.mark.parametrize(("code", "ename"), [("raise", "LookupError"), ("nothing", "TypeError")])
+def test_a_do_execute_that_fails_is_shown(odd: Client, code: str, ename: str) -> None:
+    done = odd.execute(code)
+    assert done.error is not None
+    assert done.status == "error"
+    assert done.error["ename"] == done.content["ename"] == ename
+    odd.execute("").ok()
+
+
+def test_none_stands_for_knowing_nothing(odd: Client) -> None:
+    done = odd.request("complete_request", {"code": "ab", "cursor_pos": 1}).ok()
+    assert (done.content["matches"], done.content["cursor_start"]) == ([], 1)
+
+
+def test_a_do_shutdown_that_returns_nothing(kernel: Callable[..., RunningKernel], tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(ODD, "utf-8")
+    running = kernel(argv=argv_of(tmp_path / "odd.py"))
+    done = running.client.request("shutdown_request", {"restart": False}, channel="control").ok()
+    assert done.content == {"status": "ok", "restart": False}
+    assert running.wait_gone() == 0
+
+
+def test_a_kernel_that_cannot_be_built_says_why(tmp_path: Path) -> None:
+    source = ODD.replace('self.words = ["made", self.greeting]', 'raise OSError("no language here")')
+    (tmp_path / "odd.py").write_text(source, "utf-8")
+    command = [sys.executable, str(tmp_path / "odd.py"), "-f", str(tmp_path / "connection.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "no language here" in done.stderr
