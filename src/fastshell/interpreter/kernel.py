@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from traitlets.config import Config
 
     from fastshell.interpreter.configuration import IPKernelApp
+    from fastshell.interpreter.eventloops import Integration, Turns
     from fastshell.interpreter.shell import ZMQInteractiveShell
 
 
@@ -46,6 +47,9 @@ class IPythonKernel(KernelNames):
     use_experimental_completions = True
     #: Called when a cell said quit(): ends the kernel after its reply.
     exit_after_cell: Callable[[], None]
+    _turns: Turns | None = None
+    _eventloop: Integration | None = None
+    _poll_interval = 0.01  # for integrations that are not ours: the longest that they may run, in seconds
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,6 +124,28 @@ class IPythonKernel(KernelNames):
 
     def shells_ended(self) -> None:
         self.outbox.flush()
+
+    # --- windows ---
+
+    @property
+    def eventloop(self) -> Integration | None:
+        """The integration of a GUI toolkit that is on; see `eventloops`. Setting it: any thread."""
+        return self._eventloop
+
+    @eventloop.setter
+    def eventloop(self, integration: Integration | None) -> None:
+        if integration is not self._eventloop:
+            self._eventloop = integration
+            self.turns.use(integration)
+
+    @property
+    def turns(self) -> Turns:
+        """What an integration asks for messages. Thread: main, at first."""
+        if self._turns is None:
+            from fastshell.interpreter.eventloops import Turns
+
+            self._turns = Turns(self, self.main_shell)
+        return self._turns
 
     def next_execution_count(self) -> int:
         count: int = self.shell.execution_count

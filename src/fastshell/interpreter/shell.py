@@ -337,9 +337,14 @@ class ZMQInteractiveShell(InteractiveShell):
             self.kernel.exit_after_cell()
 
     def enable_gui(self, gui: str | None = None) -> None:
-        """Accepts what needs no event loop; others are refused by name."""
-        if gui not in (None, "", "inline", "none"):
-            raise UsageError(f"fastshell has no event loop for gui {gui!r} yet")
+        """Let a toolkit's windows live while no cell runs; None ends that. Raises UsageError."""
+        from fastshell.interpreter.eventloops import enable_gui
+
+        try:
+            enable_gui(gui, self.kernel)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        self.active_eventloop = gui
 
 
 def message_of(error: BaseException | None) -> str:

@@ -14,6 +14,7 @@ import contextvars
 import functools
 import logging
 import os
+import selectors
 import threading
 import traceback
 from collections import deque
@@ -52,8 +53,8 @@ class ShellLoop(asyncio.SelectorEventLoop):
     cannot know that the future which it completes is awaited by a cell of the main shell.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        super().__init__(selector)
         self._own_thread = threading.get_ident()
 
     def call_soon(
@@ -130,7 +131,8 @@ class Shell:
         self._stopping = False
         self._abandoned = False
         self._pid = os.getpid()
-        self.loop = ShellLoop()
+        self.selector = selectors.DefaultSelector()
+        self.loop = ShellLoop(self.selector)
 
     @property
     def state(self) -> str:
