@@ -145,11 +145,12 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
         return logging_config
 
     def init_crash_handler(self) -> None:
-        """An error that nobody caught, in a thread of main's, goes to the kernel's own log."""
+        """An error that nobody caught, such as one in a window's callback, is shown and logged."""
         sys.excepthook = self.excepthook
 
     def excepthook(self, etype: type[BaseException], evalue: BaseException, tb: TracebackType | None) -> None:
-        traceback.print_exception(etype, evalue, tb, file=self.log_stream or sys.__stderr__)
+        for stream in dict.fromkeys((sys.stderr, self.log_stream or sys.__stderr__)):
+            traceback.print_exception(etype, evalue, tb, file=stream)
 
     @catch_config_error
     def initialize(self, argv: Sequence[str] | None = None) -> None:

@@ -373,8 +373,6 @@ def make_qt_app_for_kernel(gui: str, kernel: Any) -> None:
 
     if QtCore.QCoreApplication.instance() is None:
         _check_display()
-    if sys.excepthook is sys.__excepthook__:
-        sys.excepthook = _print_exception  # or PyQt ends the process when a slot raises
     kernel.app = get_app_qt4([" "])
     _kept["qt"] = kernel.app  # `%gui` without a name forgets kernel.app; windows need it still
 
@@ -391,10 +389,6 @@ def _check_display() -> None:
     names = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     if sys.platform == "linux" and not any(os.environ.get(name) for name in names):
         raise RuntimeError(f"Qt finds no display: none of {', '.join(names)} is set")
-
-
-def _print_exception(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    traceback.print_exception(kind, error, trace)
 
 
 #: Objects of toolkits that live as long as the process.
