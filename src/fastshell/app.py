@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fastshell._contract import CHANNELS, Destination, RouterError
-from fastshell.kernel import current
+from fastshell.kernel import current, windows
 from fastshell.kernel.base import Kernel, Reply
 from fastshell.kernel.channel import choose_router
 from fastshell.kernel.comms import CommTargets
@@ -227,6 +227,7 @@ class App:
         self._control.on_terminate = self._terminated
         self._control_thread = threading.Thread(target=self._control.run, name="control", daemon=True)
         self._control_thread.start()
+        windows.start(self.interrupt, lambda: self._terminated("parent"))
         self._router.outbox.status("starting", b"{}")
         try:
             self._load_language()

@@ -92,9 +92,14 @@ def test_files_of_a_profile(kernel: Start, reference_kernel: Start, profile: Pat
     answers = ask(ours, *QUESTIONS)
     assert answers == ask(theirs, *QUESTIONS)
     assert answers[:7] == [["py", "ipy", "exec_file"], ["one"], 1, 1, 103, "all", 2]
+    completions = []
     for running in (ours, theirs):
+        asked = {"code": "x = 1\nord", "cursor_pos": 9}
+        completions.append(running.client.request("complete_request", asked).ok().content)
         results = running.client.execute("1.23456\n2.5").ok().of("execute_result")
         assert [message.content["data"]["text/plain"] for message in results] == ["1.23", "2.50"]
+    assert completions[0] == completions[1]
+    assert completions[0]["metadata"] == {}  # as use_experimental_completions says
     theirs.kill()  # it may take longer to leave than the fixture waits
 
 
@@ -154,6 +159,7 @@ def test_command_line(kernel: Start, reference_kernel: Start, tmp_path: Path) ->
     assert ask(ours, *questions) == ask(theirs, *questions)
     for running in (ours, theirs):
         assert "Unrecognized alias: 'unheard', it will have no effect." in running.stderr()
+    theirs.kill()  # it may take longer to leave than the fixture waits
 
 
 def test_code_to_run(kernel: Start, reference_kernel: Start, tmp_path: Path) -> None:

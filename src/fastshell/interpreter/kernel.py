@@ -285,6 +285,8 @@ class IPythonKernel(KernelNames):
     def do_complete(self, code: str, cursor_pos: int) -> Reply:
         from IPython.core.completer import provisionalcompleter, rectify_completions
 
+        if not self.use_experimental_completions:
+            return self._complete_of_old(code, cursor_pos)
         with provisionalcompleter():
             found = list(rectify_completions(code, self.shell.Completer.completions(code, cursor_pos)))
         return {
@@ -304,6 +306,20 @@ class IPythonKernel(KernelNames):
                     for one in found
                 ]
             },
+        }
+
+    def _complete_of_old(self, code: str, cursor_pos: int) -> Reply:
+        """Without types, and of one line: IPythonKernel.use_experimental_completions=False."""
+        from IPython.utils.tokenutil import line_at_cursor
+
+        line, start = line_at_cursor(code, cursor_pos)
+        text, matches = self.shell.complete("", line, cursor_pos - start)
+        return {
+            "status": "ok",
+            "matches": matches,
+            "cursor_start": cursor_pos - len(text),
+            "cursor_end": cursor_pos,
+            "metadata": {},
         }
 
     def do_inspect(
