@@ -49,7 +49,7 @@ ALLOWED_LAZILY: dict[str, set[str]] = {
     "__init__": {"app"},
     "__main__": {"app", "client", "launch"},
     "kernelspec": {"app"},
-    "compat": {"app", "launch"},  # IPKernelApp.launch_instance starts a kernel
+    "compat": {"app", "launch", "embed_kernel"},  # IPKernelApp.launch_instance starts a kernel
 }
 
 #: Packages of others -> the only units that may import them.

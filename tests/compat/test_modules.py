@@ -27,6 +27,9 @@ OURS = str(Path(__file__).parents[2] / "src" / "fastshell" / "compat")
         ".jsonutil",
         ".iostream",
         ".displayhook",
+        ".compiler",
+        ".embed",
+        ".kernelbase",
         ".pylab.config",
         ".pylab.backend_inline",
     ],
@@ -101,6 +104,9 @@ def test_attribute_that_nobody_has(client: Client) -> None:
         "isinstance(get_ipython().kernel, ipykernel.ipkernel.IPythonKernel)",
         "ipykernel.ipkernel.IPythonKernel.instance() is get_ipython().kernel",
         "ipykernel.comm.comm.Comm is ipykernel.comm.Comm",
+        "callable(__import__('ipykernel.embed').embed.embed_kernel)",
+        "isinstance(get_ipython().compile, __import__('ipykernel.compiler').compiler.XCachingCompiler)",
+        "type(get_ipython().magics_manager.registry['KernelMagics']) is ipykernel.zmqshell.KernelMagics",
     ],
 )
 def test_fact(client: Client, reference: Client, fact: str) -> None:
@@ -163,5 +169,12 @@ def test_comm_manager_of_ones_own(client: Client) -> None:
     code = (
         "from ipykernel.comm import CommManager\nmine = CommManager(parent=get_ipython())\n"
         "mine.register_target('x', print)\nmine.targets == {'x': print} and not mine.comms"
+    )
+    assert client.execute(code).ok().result == "True"
+
+
+def test_embed_kernel_is_the_function_itself(client: Client) -> None:
+    code = (
+        "import fastshell\nfrom ipykernel.embed import embed_kernel\nembed_kernel is fastshell.embed_kernel"
     )
     assert client.execute(code).ok().result == "True"

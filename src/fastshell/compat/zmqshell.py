@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastshell.compat import _finder
 from fastshell.interpreter.display import Publisher as ZMQDisplayPublisher
+from fastshell.interpreter.magics import KernelMagics
 from fastshell.interpreter.shell import ZMQInteractiveShell
 
-__all__ = ["ZMQDisplayPublisher", "ZMQInteractiveShell"]
+__all__ = ["KernelMagics", "ZMQDisplayPublisher", "ZMQInteractiveShell"]
 
 __getattr__ = _finder.fall_through("zmqshell")
