@@ -402,7 +402,7 @@ def test_asyncio_needs_no_integration(shared_kernel):
 
 INTEGRATION = """
 import time
-from fastshell.interpreter.eventloops import loop_map, register_integration
+from ipykernel.eventloops import enable_gui, loop_map, register_integration
 
 turns = []
 
@@ -436,6 +436,10 @@ def test_an_integration_of_somebody_else(kernel, tmp_path):
     client.finish(msg_id).ok()
     client.wait_text(msg_id, "ten turns")
     assert client.execute("set(turns)").result == "{True}"
+    client.execute("enable_gui(None)").ok()  # without a kernel: that of this process
+    assert client.execute("get_ipython().kernel.eventloop").ok().result is None
+    client.execute("enable_gui('my', get_ipython().kernel)").ok()
+    assert client.execute("get_ipython().kernel.eventloop is loop_mine").result == "True"
     assert not path.exists()
     running.shutdown()
     assert path.read_text() == "ended"
@@ -455,7 +459,7 @@ def test_an_integration_that_watches_the_stream_of_the_main_shell(kernel):
     client = kernel().client
     code = """
     import select, zmq
-    from fastshell.interpreter.eventloops import get_shell_stream, register_integration
+    from ipykernel.eventloops import get_shell_stream, register_integration
     turns = 0
 
     @register_integration("watching")
