@@ -159,6 +159,16 @@ def test_commands(tmp_path: Path, kernels: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.startswith("python -m fastshell uninstall: no kernelspec 'lab' in")
 
 
+def test_program_of_another_language(tmp_path: Path, kernels: Path) -> None:
+    where = ["--prefix", str(tmp_path), "--name", "fast-bash"]
+    assert kernelspec.install_main([*where, "--run", "bash_kernel", "--language", "bash"]) == 0
+    content = json.loads((kernels / "fast-bash" / "kernel.json").read_text("utf-8"))
+    program = ["-m", "fastshell", "run", "bash_kernel", "-f", "{connection_file}"]
+    assert content["argv"] == [sys.executable, *program]
+    assert (content["language"], content["display_name"]) == ("bash", "fast-bash")
+    assert kernelspec.uninstall_main(where) == 0
+
+
 def test_sys_prefix_is_the_environment(
     tmp_path: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +199,9 @@ def test_permission_refused_suggests_where_else(monkeypatch: pytest.MonkeyPatch,
         kernelspec.install()
 
 
-@pytest.mark.parametrize("argv", [["--user", "--sys-prefix"], ["--nonsense"], ["--name"]])
+@pytest.mark.parametrize(
+    "argv", [["--user", "--sys-prefix"], ["--nonsense"], ["--name"], ["--run", "bash_kernel"]]
+)
 def test_misuse_exits_with_2(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         kernelspec.install_main(argv)

@@ -28,13 +28,22 @@ class KernelSpecError(Exception):
     """A kernelspec cannot be installed or removed; one line says which and why."""
 
 
-def spec(display_name: str | None = None) -> dict[str, Any]:
-    """The content of kernel.json that starts this very interpreter."""
+def spec(
+    display_name: str | None = None, program: str | None = None, language: str | None = None
+) -> dict[str, Any]:
+    """The content of kernel.json that starts this very interpreter.
+
+    program: another language's kernel, which was written for ipykernel; language: its name.
+    """
     content: dict[str, Any] = json.loads((RESOURCES / "kernel.json").read_text("utf-8"))
     # Only for "python" does jupyter_client put in its own interpreter, which may be another one.
     content["argv"][0] = sys.executable
     if display_name is not None:
         content["display_name"] = display_name
+    if program is not None:
+        at = content["argv"].index("fastshell") + 1
+        content["argv"][at:at] = ["run", program]
+        content["language"] = language or program
     return content
 
 
@@ -43,12 +52,14 @@ def install(
     prefix: str | os.PathLike[str] | None = None,
     name: str = KERNEL_NAME,
     display_name: str | None = None,
+    program: str | None = None,
+    language: str | None = None,
 ) -> Path:
     """Install a kernelspec that starts this interpreter; one of the same name is replaced.
 
     user: in the user's Jupyter folder. prefix: below PREFIX/share/jupyter. Neither: system-wide.
     display_name: what front ends show; by default that of the wheel, or `name` if that is another.
-    Returns the folder. Raises KernelSpecError.
+    program, language: see `spec`. Returns the folder. Raises KernelSpecError.
     """
     name = _checked_name(name)
     if display_name is None and name != KERNEL_NAME:
@@ -56,7 +67,7 @@ def install(
     folder = _kernels_folder(user, prefix)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _place(folder / name, spec(display_name))
+        _place(folder / name, spec(display_name, program, language))
     except OSError as error:
         raise KernelSpecError(_refusal(f"cannot install {name!r} in {folder}", error, user, prefix)) from None
     return folder / name
@@ -96,9 +107,15 @@ def install_main(argv: Sequence[str]) -> int:
     parser = _parser("install", "Install a kernelspec that starts this Python interpreter.")
     parser.add_argument("--name", default=KERNEL_NAME, help="name of the kernelspec (%(default)s)")
     parser.add_argument("--display-name", metavar="TEXT", help="name that front ends show")
+    parser.add_argument("--run", metavar="PROGRAM", help="start that kernel, see python -m fastshell run")
+    parser.add_argument("--language", help="what PROGRAM's language is called (PROGRAM)")
     options = parser.parse_args(argv)
+    if options.run is not None and options.name == KERNEL_NAME:
+        parser.error("--run: give it a --name of its own")
     try:
-        path = install(options.user, options.prefix, options.name, options.display_name)
+        path = install(
+            options.user, options.prefix, options.name, options.display_name, options.run, options.language
+        )
     except KernelSpecError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1

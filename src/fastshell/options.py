@@ -12,6 +12,7 @@ USAGE = """\
 usage: python -m fastshell [-f FILE] [options]
        python -m fastshell run PROGRAM [-f FILE] [options]
        python -m fastshell install [--user | --sys-prefix | --prefix P] [--name N] [--display-name D]
+                                   [--run PROGRAM] [--language L]
        python -m fastshell uninstall [--name N]
 
 Run a Jupyter kernel for Python; or PROGRAM, a module or .py file of a kernel that was written for ipykernel.
