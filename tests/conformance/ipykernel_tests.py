@@ -32,13 +32,18 @@ from sdists import fetch
 from fastshell import kernelspec
 
 #: The files that drive a kernel in another process.
-FILES = (
-    "test_async",
-    "test_kernel",
-    "test_matplotlib_eventloops",
-    "test_message_spec",
-    "test_subshells",
-)
+FILES = ("test_async", "test_message_spec", "test_kernel", "test_subshells")
+
+#: Of these, the ones that take more than half a minute.
+LONG = frozenset({"test_kernel", "test_subshells"})
+
+#: Files that start a kernel otherwise, and why they are not run.
+NOT_RUN: dict[str, str] = {
+    "test_debugger": "there is no debugger yet",
+    "test_embed_kernel": "embeds by ipykernel.embed, which is not served outside of a kernel's process",
+    "test_start_kernel": "starts by ipykernel.kernelapp in a program of its own: the same",
+    "test_matplotlib_eventloops": "opens windows, and so needs a display",
+}
 
 #: Tests of these files that start no kernel by its name, and why they are not run.
 LEFT_OUT: dict[str, str] = {

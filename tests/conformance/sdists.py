@@ -24,7 +24,7 @@ def fetch(project: str, folder: Path, version: str | None = None) -> Path:
         return unpacked
     folder.mkdir(parents=True, exist_ok=True)
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    download += ["--no-binary", ":all:", "--no-deps", "--dest", str(folder), f"{project}=={version}"]
+    download += ["--no-binary", project, "--no-deps", "--dest", str(folder), f"{project}=={version}"]
     # pip asks for metadata, which the build backend of the sdist makes: fetched too, or the one that is here.
     for more in ((), ("--no-build-isolation",)):
         done = subprocess.run([*download, *more], capture_output=True, text=True, timeout=300)

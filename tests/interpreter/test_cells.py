@@ -228,6 +228,7 @@ def test_command_of_a_subshell_writes_under_its_own_cell(client: Client) -> None
         "import json\njson.loads('{')",
         "raise KeyboardInterrupt",
         "import asyncio\nasync def g(): raise ValueError('in a coroutine')\nawait g()",
+        "import asyncio\nasync def g(): raise ValueError('g')\nawait asyncio.gather(asyncio.sleep(0), g())",
         "exec('1/0')",
         "eval('1 +')",
         "assert 1 == 2, 'message'",
