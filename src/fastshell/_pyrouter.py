@@ -921,6 +921,7 @@ class _Loop:
         shells: _Shells,
         capture: _Capture,
         watch: _Watch,
+        subscriber_wait_s: float,
     ) -> None:
         self._door = door
         self._wire = wire_
@@ -929,6 +930,8 @@ class _Loop:
         self._shells = shells
         self._capture = capture
         self._watch = watch
+        self._subscriber_wait_s = subscriber_wait_s
+        self._held_until: float | None = None  # the shell socket is not polled before; None: it is
         self._poller = zmq.Poller()
         self._is_stopping = False
 
@@ -953,6 +956,9 @@ class _Loop:
         fds = [*self._capture.open(self._put_captured), *self._watch.open()]
         for source in (self._door.pull, *self._wire.sockets.values(), *fds):
             self._poller.register(source, zmq.POLLIN)
+        if self._subscriber_wait_s > 0:
+            self._held_until = time.monotonic() + self._subscriber_wait_s
+            self._poller.unregister(self._wire.sockets["shell"])
         return bound
 
     def _close(self) -> None:
@@ -977,10 +983,19 @@ class _Loop:
         if "iopub" in channels:
             for frames in self._wire.burst("iopub"):
                 self._answers.iopub_welcome(frames[0].bytes)
+                if frames[0].bytes[:1] == b"\x01":
+                    self._release_shell()
         for fd in ready:
             if isinstance(fd, int):
                 self._fd_ready(fd)
         self._end_if(self._watch.check())
+        if self._held_until is not None and time.monotonic() >= self._held_until:
+            self._release_shell()
+
+    def _release_shell(self) -> None:
+        if self._held_until is not None:
+            self._held_until = None
+            self._poller.register(self._wire.sockets["shell"], zmq.POLLIN)
 
     def _timeout_ms(self) -> int | None:
         if self._door.waiting:
@@ -989,6 +1004,8 @@ class _Loop:
         text_deadline = self._door.text_deadline
         if text_deadline is not None:
             deadlines.append(text_deadline)
+        if self._held_until is not None:
+            deadlines.append(self._held_until)
         if not deadlines:
             return None
         return max(0, int((min(deadlines) - time.monotonic()) * 1000) + 1)
@@ -1100,6 +1117,7 @@ class Router:
     files: paths that the router unlinks when exit_after's time is over.
     log_fd: where one line for each kind of dropped message is written; -1 for nowhere.
     iopub_hwm: messages queued for one iopub subscriber before its further ones are dropped; 0 unlimited.
+    subscriber_wait_s: for so long after the start, requests on shell wait for the first iopub subscriber.
     Raises ValueError for a missing channel or a scheme that this router does not sign.
     The file descriptors stay the caller's to close, after stop.
     """
@@ -1121,6 +1139,7 @@ class Router:
         files: Sequence[str] = (),
         log_fd: int = -1,
         iopub_hwm: int = 100_000,
+        subscriber_wait_s: float = 0.0,
     ) -> None:
         missing = [channel for channel in CHANNELS if channel not in endpoints]
         if missing:
@@ -1145,6 +1164,7 @@ class Router:
             self._shells,
             _Capture(capture, self._counters),
             _Watch(signal_fd, parent_fd, parent_pid, files),
+            subscriber_wait_s,
         )
         self._outbox = Outbox(self._door, headers, self._loop)
         self._mailboxes: dict[str, _Mailbox] = {}  # of the open channels, by name

@@ -207,6 +207,7 @@ cdef struct router_state:
     size_t carried[2]
     int64_t flush_us  # when gathered text leaves; 0 for never
     int64_t parent_check_us
+    int64_t held_until_us  # the shell socket is not read before, unless someone subscribes; 0: it is read
     int timer_armed
     int logged  # bits of DROP_* of which a line was logged
     uint64_t received[CHANNEL_COUNT]
@@ -244,6 +245,7 @@ cdef class Router:
     cdef _Core core
     cdef readonly Outbox outbox
     cdef object arguments  # of _Core.run, until the start
+    cdef double subscriber_wait_s
     cdef object thread
     cdef dict waiting  # channels that nobody has come for yet
     cdef Channel make_channel(self, str name)

@@ -22,6 +22,7 @@ class Router:
     files: paths that the router unlinks when exit_after's time is over.
     log_fd: where one line for each kind of dropped message is written; -1 for nowhere.
     iopub_hwm: messages queued for one iopub subscriber before its further ones are dropped; 0 unlimited.
+    subscriber_wait_s: for so long after the start, requests on shell wait for the first iopub subscriber.
     Raises ValueError for a missing channel or a scheme that this router does not sign.
     """
 
@@ -42,6 +43,7 @@ class Router:
         files: Sequence[str] = (),
         log_fd: int = -1,
         iopub_hwm: int = 100_000,
+        subscriber_wait_s: float = 0.0,
     ) -> None: ...
     def start(self) -> dict[str, str]:
         """Bind all sockets on a thread of the router's own; return the endpoints as bound.

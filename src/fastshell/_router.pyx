@@ -741,6 +741,8 @@ cdef int take_subscription(router_state *R) noexcept nogil:
         return rc
     data = data_of(&frame)
     size = fs_zmq.msg_size(&frame)
+    if size and data[0] == 1:
+        R.held_until_us = 0
     if size and data[0] == 1 and size - 1 <= WELCOME_MAX:
         memcpy(content, b'{"subscription":"', 17)
         n = 17 + fs_json_text(data + 1, size - 1, content + 17, &used, True)
@@ -1029,6 +1031,8 @@ cdef void check_deadlines(router_state *R) noexcept nogil:
         R.text.announced = 0
         push_text(R)
         fs_unlock(&R.lock)
+    if R.held_until_us and now >= R.held_until_us:
+        R.held_until_us = 0
     if R.parent_check_us and now >= R.parent_check_us:
         R.parent_check_us = now + PARENT_CHECK_US
         if getppid() != R.parent_pid:
@@ -1043,6 +1047,8 @@ cdef long poll_timeout_ms(router_state *R) noexcept nogil:
         first = R.flush_us
     if R.parent_check_us and (first == 0 or R.parent_check_us < first):
         first = R.parent_check_us
+    if R.held_until_us and (first == 0 or R.held_until_us < first):
+        first = R.held_until_us
     if first == 0:
         return -1
     wait = first - fs_now_us()
@@ -1061,11 +1067,13 @@ cdef int wait_ready(router_state *R) noexcept nogil:
     recv found it empty; only without such a mark may we sleep.
     """
     cdef pollfd waits[ITEM_COUNT]
-    cdef int i
+    cdef int i, held = 1 << SHELL if R.held_until_us else 0
     for i in range(ITEM_COUNT):
         waits[i].fd = R.items[i].fd
         waits[i].events = POLLIN
-    if poll(waits, ITEM_COUNT, 0 if R.unread else <int>poll_timeout_ms(R)) < 0:
+    if held:
+        waits[SHELL].fd = -1
+    if poll(waits, ITEM_COUNT, 0 if R.unread & ~held else <int>poll_timeout_ms(R)) < 0:
         return -1
     for i in range(ITEM_COUNT):
         R.items[i].revents = waits[i].revents
@@ -1128,7 +1136,7 @@ cdef void serve(router_state *R) noexcept nogil:
                 break
         for i in range(6):
             item = order[i]
-            if R.unread & (1 << item):
+            if R.unread & (1 << item) and not (item == SHELL and R.held_until_us):
                 rc = drain(R, item)
                 if rc < 0:
                     return
@@ -1412,7 +1420,8 @@ cdef class _Core:
 cdef class Router:
     def __init__(self, endpoints, *, bytes key, str signature_scheme="hmac-sha256", str session, str username,
                  bytes kernel_info, curve=None, capture=(-1, -1), int signal_fd=-1, int parent_fd=-1,
-                 int parent_pid=0, files=(), int log_fd=-1, int iopub_hwm=100_000):
+                 int parent_pid=0, files=(), int log_fd=-1, int iopub_hwm=100_000,
+                 double subscriber_wait_s=0.0):
         cdef _Core core = _Core()
         cdef router_state *R = &core.state
         missing = [channel for channel in CHANNELS if channel not in endpoints]
@@ -1455,10 +1464,13 @@ cdef class Router:
         # There from the first message on, whenever their threads come for them.
         self.waiting = {name: self.make_channel(name) for name in ("main", "control")}
         self.arguments = dict(endpoints), curve, iopub_hwm
+        self.subscriber_wait_s = subscriber_wait_s
 
     def start(self):
         core, (endpoints, curve, iopub_hwm) = self.core, self.arguments
         self.arguments = None
+        if self.subscriber_wait_s > 0:
+            self.core.state.held_until_us = fs_now_us() + <int64_t>(self.subscriber_wait_s * 1e6)
         self.thread = threading.Thread(
             target=core.run, args=(endpoints, curve, iopub_hwm), name="fastshell-router", daemon=True
         )

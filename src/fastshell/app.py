@@ -50,6 +50,10 @@ GRACE_S = 0.9
 #: How long a kernel waits for the receipt of its ports, then it ends.
 REGISTRATION_S = 10.0
 
+#: A client that started the kernel connects each socket by itself, again every 0.1 to 0.2 s until the kernel
+#: has bound it. The first output would be lost if its shell socket were much quicker than its iopub socket.
+SUBSCRIBER_WAIT_S = 0.25
+
 log = logging.getLogger("fastshell")
 
 
@@ -300,6 +304,7 @@ class App:
             files=files,
             log_fd=self._capture.log_fd,
             iopub_hwm=self.options.iopub_hwm,
+            subscriber_wait_s=SUBSCRIBER_WAIT_S,
         )
 
     def _make_kernel(self) -> Kernel:

@@ -189,3 +189,23 @@ def test_a_subshell_is_known_from_open_to_close(running, client):
     assert recv(subshell).kind == Kind.STOP
     client.send("execute_request", subshell_id="sub")
     assert client.recv().content["ename"] == "UnknownSubshellError"
+
+
+def test_shell_waits_for_the_first_subscriber(start):
+    """A client's shell socket was 0.1 s quicker than its iopub socket: the first output went to nobody."""
+    client = start(subscriber_wait_s=3600.0).client()
+    request = client.send("kernel_info_request")
+    on_control = client.send("kernel_info_request", channel="control")
+    assert client.recv("control").parent_header == on_control
+    client.heartbeat()
+    assert not client.has("shell", 0.1)
+    client.subscribe()
+    assert client.recv("shell").parent_header == request
+    assert client.iopub_until_idle(request)
+
+
+def test_shell_does_not_wait_longer_for_a_subscriber(start):
+    client = start(subscriber_wait_s=0.05).client()
+    for _ in range(2):
+        request = client.send("kernel_info_request")
+        assert client.recv("shell").parent_header == request
