@@ -67,7 +67,7 @@ SUITES: dict[str, Suite] = {
             "tests/test_transport_security.py",
         ),
     ),
-    "jupyter_console": Suite(("flaky", "pexpect"), ("jupyter_console/tests/test_console.py",)),
+    "jupyter_console": Suite(("flaky", "pexpect"), ("jupyter_console/tests/test_console.py",), is_quick=True),
     "nbclient": Suite(
         ("flaky", "ipywidgets", "nbconvert", "pytest-asyncio", "testpath", "xmltodict"),
         ("tests/test_client.py", "tests/test_cli.py"),
