@@ -28,6 +28,7 @@ OURS = str(Path(__file__).parents[2] / "src" / "fastshell" / "compat")
         ".iostream",
         ".displayhook",
         ".compiler",
+        ".eventloops",
         ".embed",
         ".kernelbase",
         ".pylab.config",
@@ -178,3 +179,16 @@ def test_embed_kernel_is_the_function_itself(client: Client) -> None:
         "import fastshell\nfrom ipykernel.embed import embed_kernel\nembed_kernel is fastshell.embed_kernel"
     )
     assert client.execute(code).ok().result == "True"
+
+
+def test_event_loop_is_registered_by_its_old_name(client: Client, reference: Client) -> None:
+    """As napari and mayavi do; %gui knows it then."""
+    code = (
+        "from ipykernel.eventloops import enable_gui, loop_map, register_integration\n"
+        "@register_integration('own_toolkit')\ndef loop_own(kernel): pass\n"
+        "loop_map['own_toolkit'] is loop_own, {'tk', 'qt', 'inline', None} <= set(loop_map)"
+    )
+    for one in (client, reference):
+        assert one.execute(code).ok().result == "(True, True)"
+    known = "from fastshell.interpreter import eventloops\n'own_toolkit' in eventloops.loop_map"
+    assert client.execute(known).ok().result == "True"
