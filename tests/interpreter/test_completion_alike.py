@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -158,6 +158,16 @@ def test_own_completers(both: Both) -> None:
     )
     for code in ("%own_magic ", "%own_mag", "own_m"):
         both.request("complete_request", {"code": code, "cursor_pos": len(code)})
+
+
+def test_complete_without_types(kernel: Callable[..., Any], reference_kernel: Callable[..., Any]) -> None:
+    """The setting that turns the newer completions off."""
+    setting = "--IPythonKernel.use_experimental_completions=False"
+    both = Both(kernel(setting).client, reference_kernel(setting).client)
+    both.setup(NAMES)
+    for code in ("own.at", "a = 1\nown_li", "zzz_nowhere", "own_dict['al", "own_function(own.at"):
+        reply = both.request("complete_request", {"code": code, "cursor_pos": len(code)}).content
+        assert reply["metadata"] == {}
 
 
 # --- inspect ---
