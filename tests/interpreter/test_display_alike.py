@@ -90,6 +90,8 @@ KEPT = [
     "[(sorted(m), m['msg_type'], m['content'], m['metadata']) for m in seen]",
     "m = seen[0]; m['header']['msg_type'], m['msg_id'] == m['header']['msg_id'], type(m['header']['date'])",
     "m['parent_header']['msg_type'], type(m['parent_header']['date'])",
+    "sorted(m['header']), m['header']['session'] == pub.session.session == results.session.session",
+    "pub.session.send(pub.pub_socket, 'own_message', {'a': 1}, parent=pub.parent_header) and None",
     "pub.register_hook(change); display(1); pub.unregister_hook(change)",
     "pub.register_hook(look); pub.register_hook(keep); display(2); seen[-1] is seen[-2]",
     "pub.unregister_hook(look), pub.unregister_hook(keep)",

@@ -9,9 +9,7 @@ from __future__ import annotations
 import base64
 import sys
 import threading
-import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.displayhook import DisplayHook
@@ -21,6 +19,7 @@ from traitlets import Bool
 from fastshell._contract import Destination
 from fastshell.interpreter.parents import HasParent
 from fastshell.kernel.request import decode_header
+from fastshell.kernel.session import IOPUB, Session
 from fastshell.protocol.content import encode
 
 if TYPE_CHECKING:
@@ -43,6 +42,9 @@ class HasHooks(HasParent):
     """Sends on iopub what passes the hooks of the calling thread, under the current request."""
 
     outbox: Outbox
+    #: By which libraries send messages of their own beside a display.
+    session: Session
+    pub_socket = IOPUB
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,7 +67,7 @@ class HasHooks(HasParent):
         if not self._local.hooks:
             self.send_unhooked(msg_type, content)
             return
-        message = _message(msg_type, self.parent_bytes(), content)
+        message = self.session.msg(msg_type, content, parent=decode_header(self.parent_bytes()))
         for hook in list(self._local.hooks):
             kept = hook(message)
             if kept is None:
@@ -83,19 +85,6 @@ class HasHooks(HasParent):
     def send_unhooked(self, msg_type: str, content: dict[str, Any]) -> None:
         """Publish a message that no hook sees."""
         self.outbox.send(Destination.IOPUB, msg_type, self.parent_bytes(), encode(content))
-
-
-def _message(msg_type: str, parent: bytes, content: dict[str, Any]) -> dict[str, Any]:
-    """A message as hooks get it. The header that is sent is made later, and has another msg_id."""
-    msg_id = str(uuid.uuid4())
-    return {
-        "header": {"msg_id": msg_id, "msg_type": msg_type, "date": datetime.now(UTC), "version": "5.5"},
-        "msg_id": msg_id,
-        "msg_type": msg_type,
-        "parent_header": decode_header(parent),
-        "content": content,
-        "metadata": {},
-    }
 
 
 def encode_images(data: dict[str, Any]) -> dict[str, Any]:

@@ -96,6 +96,8 @@ class IPythonKernel(KernelNames):
         sys.stdout = OutStream(self.outbox, "stdout", stdout_fd)
         sys.stderr = OutStream(self.outbox, "stderr", stderr_fd)
         Publisher.outbox = ResultHook.outbox = self.outbox
+        assert self.session is not None  # set by the app, before it starts a kernel
+        Publisher.session = ResultHook.session = self.session
         stdin.install(self)
         self.shell = application.make_shell(ZMQInteractiveShell, user_module=user_module, user_ns=user_ns)
         self.shell.kernel = self
