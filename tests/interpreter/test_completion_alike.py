@@ -137,7 +137,10 @@ def test_complete_at_every_position(named: Both, code: str) -> None:
 def test_types_and_signatures(both: Both) -> None:
     """With jedi, the very same as ipykernel's; for names of the user's own it has not to guess."""
     pytest.importorskip("jedi")
-    both.setup(NAMES + "get_ipython().Completer.use_jedi = True")
+    both.setup(
+        NAMES + "completer = get_ipython().Completer; completer.use_jedi = True\n"
+        "completer.jedi_compute_type_timeout = 20_000  # ms; a loaded machine finds no types in 400"
+    )
     for code in ("own.", "own.me", "own_f", "own_l", "slow.z", "own_dict['al"):
         both.request("complete_request", {"code": code, "cursor_pos": len(code)})
     content = {"code": "own_f", "cursor_pos": 5}
