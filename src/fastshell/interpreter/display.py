@@ -136,6 +136,9 @@ class Publisher(HasHooks, DisplayPublisher):
         self.send("clear_output", {"wait": wait})
 
 
+Publisher.__name__ = "ZMQDisplayPublisher"  # by which %config and configuration files know it
+
+
 class ResultHook(HasHooks, DisplayHook):
     """sys.displayhook for one shell: sends execute_result."""
 

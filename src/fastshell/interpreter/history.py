@@ -95,6 +95,9 @@ class MainHistory(HistoryManager):
             )
 
 
+MainHistory.__name__ = "HistoryManager"  # by which %config and configuration files know it
+
+
 class _Saver(HistorySavingThread):
     """Writes whenever something was stored, and ends after LINGER_S without."""
 
