@@ -116,9 +116,10 @@ def test_child_ends_with_the_cell(client: Client, reference: Client) -> None:
     """The kernel leads a process group: a child that the cell waits for is interrupted as well."""
     reference.execute(SETUP).ok()
     for one in (client, reference):
-        done = interrupted(one, "child = subprocess.Popen(['sleep', '60']); child.wait()")
-        assert done.content["ename"] == "KeyboardInterrupt"
-        assert one.execute("child.wait()").ok().result == "-2"
+        one.execute("child = subprocess.Popen(['sleep', '60'])").ok()
+        assert interrupted(one, "child.wait()").content["ename"] == "KeyboardInterrupt"
+        # 0 where the interrupt came between waitpid and the note of what it gave: Python's own race.
+        assert one.execute("child.wait()", timeout_s=10).ok().result in ("-2", "0")
 
 
 @pytest.mark.usefixtures("_prepared")
@@ -171,7 +172,7 @@ def test_handler_of_a_cell_ends_with_it(client: Client, reference: Client) -> No
     for one in (client, reference):
         one.execute("import signal; signal.signal(signal.SIGINT, lambda *_: print('mine'))").ok()
         assert interrupted(one, "import time; time.sleep(60)").content["ename"] == "KeyboardInterrupt"
-        msg_id = one.start("x = 1\nbreakpoint()\ny = 2")
+        msg_id = one.start("import pdb; x = 1\npdb.set_trace()\ny = 2")
         one.answer(msg_id, "c")
         one.finish(msg_id).ok()
         assert interrupted(one, "time.sleep(60)").content["ename"] == "KeyboardInterrupt"

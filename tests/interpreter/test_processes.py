@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,7 @@ ALIKE = [
     "with futures.ProcessPoolExecutor(2) as pool: done = list(pool.map(abs, [-1, -2]))\ndone",
     "with futures.ThreadPoolExecutor(2) as pool: done = list(pool.map(abs, [-1, -2]))\ndone",
     "with futures.ProcessPoolExecutor(1) as pool: pool.submit(divmod, 1, 0).result()",
-    "queue = fork.Queue(); p = fork.Process(target=queue.put, args=['sent']); p.start()\nqueue.get(), p.join()",
+    "q = fork.Queue(); p = fork.Process(target=q.put, args=['sent']); p.start()\nq.get(), p.join()",
     "a, b = fork.Pipe(); p = fork.Process(target=b.send, args=['sent']); p.start()\na.recv(), p.join()",
     "subprocess.run(['sh', '-c', 'exit 3']).returncode",
     "subprocess.check_output(['echo', 'text'])",
@@ -53,7 +54,6 @@ def test_cell(cells: Both, code: str) -> None:
     "code",
     [
         "subprocess.run(['echo', 'text'])",
-        "subprocess.run(['echo', 'text'], stdout=sys.stdout)",
         "os.system('echo text')",
         "fork.Process(target=os.system, args=['echo text']).run()",
         "p = fork.Process(target=print, args=['text']); p.start(); p.join()",
@@ -98,7 +98,8 @@ for number in range(50):
 """
     done = client.execute(code).ok()
     assert done.result == "True"
-    assert sorted(done.text().splitlines()) == sorted(f"child {number}" for number in range(50))
+    # A line and its end are two writes: those of two children may mix.
+    assert sorted(re.findall(r"child \d+", done.text())) == sorted(f"child {number}" for number in range(50))
 
 
 def test_nothing_is_left(kernel: Callable[..., Any]) -> None:
