@@ -91,8 +91,9 @@ def test_a_fork_does_not_end_the_saving(kernel):
 def test_a_count_that_was_set_back_begins_a_new_session(kernel):
     running = kernel()
     client = running.client
+    client.execute(UNTIL_SAVED, store_history=False).ok()
     client.execute("one = 1").ok()
     client.execute("get_ipython().execution_count = 1", store_history=False).ok()
     client.execute("again = 1").ok()
-    running.shutdown()
+    assert client.execute("until_saved()", store_history=False).result == "0"
     assert saved(running) == ["one = 1", "again = 1"]
