@@ -92,12 +92,16 @@ _TWICE = (
 )
 #: (case, cell index): what may differ there, and why.
 ALLOWED: dict[tuple[str, int], str] = {
+    (
+        "Autokill",
+        0,
+    ): "ipykernel may be dead before its execute_input, and with it the cell's number, has left",
     ("Disable Stdin", 0): "the traceback goes through the frames of the kernel's own input(), other files",
     ("Interrupt, by death", 0): _TWICE,
 }
 
 #: Of these, the ones that a race decides.
-SOMETIMES = {("Interrupt, by death", 0)}
+SOMETIMES = {("Autokill", 0), ("Interrupt, by death", 0)}
 
 
 class Outcome(NamedTuple):

@@ -57,8 +57,6 @@ FORMS: list[dict[str, Any]] = [
     {"hist_access_type": "range"},
     {"hist_access_type": "range", "session": 1, "start": 1, "stop": 3},
     {"hist_access_type": "range", "session": 1},
-    {"hist_access_type": "range", "session": 2, "start": 1, "stop": 3},
-    {"hist_access_type": "range", "session": 2, "output": True, "raw": False},
     {"hist_access_type": "range", "session": 99},
     {"hist_access_type": "range", "session": -1},
     {"hist_access_type": "range", "session": -1, "start": 1, "stop": 2, "output": True, "raw": False},
@@ -82,6 +80,18 @@ FORMS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_history(sessions: Both, form: dict[str, Any]) -> None:
     sessions.request("history_request", {"raw": True, "output": False} | form)
+
+
+@pytest.mark.parametrize("form", [{"start": 1, "stop": 3}, {"output": True, "raw": False}], ids=str)
+def test_the_running_session_by_its_number(sessions: Both, form: dict[str, Any]) -> None:
+    """It is called what it was asked for by: jupyter_kernel_test wants that. ipykernel calls it 0."""
+    content = {"hist_access_type": "range", "session": 2, "raw": True, "output": False} | form
+    ours, reference = (
+        client.request("history_request", content).content["history"]
+        for client in (sessions.ours, sessions.reference)
+    )
+    assert ours == [[2, *line] for number, *line in reference]
+    assert {number for number, *_ in reference} == {0}
 
 
 def test_history_has_what_was_run(sessions: Both) -> None:

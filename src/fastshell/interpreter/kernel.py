@@ -366,6 +366,8 @@ class IPythonKernel(KernelNames):
         elif hist_access_type == "range":
             own = self.shell.history_manager if session == 0 else main
             found = own.get_range(session, start, stop, raw=raw, output=output)
+            if session > 0:  # IPython calls the running session 0, also when asked for it by its number
+                found = ((number or session, line, cell) for number, line, cell in found)
         elif hist_access_type == "search":
             found = main.search(pattern, raw=raw, output=output, n=n, unique=unique)
         else:
