@@ -7,9 +7,10 @@ import textwrap
 
 # Wait in the kernel, by its own means: until no thread saves any more.
 UNTIL_SAVED = textwrap.dedent("""
-    import psutil, time
+    import psutil, threading, time
     def savers():
-        return psutil.Process().num_threads() - threads
+        named = sum("History" in thread.name for thread in threading.enumerate())
+        return named or max(0, psutil.Process().num_threads() - threads)
     def until_saved():
         deadline = time.monotonic() + 15
         while savers() and time.monotonic() < deadline:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 from typing import Any
@@ -18,6 +19,9 @@ from typing import Any
 from IPython.core.history import HistoryManager, HistorySavingThread, only_when_enabled
 
 LINGER_S = 1.0  # the saving thread ends after so long without a cell
+
+_INSERT_INPUT = "INSERT INTO history VALUES (?, ?, ?, ?)"
+_INSERT_OUTPUT = "INSERT INTO output_history VALUES (?, ?, ?)"
 
 log = logging.getLogger("fastshell")
 
@@ -27,10 +31,27 @@ class MainHistory(HistoryManager):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._has_failed = False
+        self.make_locks()
+        if self.save_thread is not None:  # IPython's own, just started
+            self.save_thread.stop()
+            self.save_thread = None
+
+    def make_locks(self) -> None:
+        """Anew in a forked child: the thread that held one is not there."""
         self._write_lock = threading.Lock()  # one writer at a time
         self._thread_lock = threading.Lock()  # of the decision that a thread is or is not needed
-        self._has_failed = False
-        self._stop_save_thread()  # IPython's own, just started
+        self.db_input_cache_lock = threading.Lock()
+        self.db_output_cache_lock = threading.Lock()
+
+    def _stop_save_thread(self) -> None:
+        """IPython calls this before a fork. The thread ends by itself: to wait for it is to wait for the
+        disk, and an interrupt that comes meanwhile would be lost: nothing is raised out of a fork's hooks.
+        """
+        saver, self.save_thread = self.save_thread, None
+        if saver is not None:
+            saver._stop_now = True
+            saver.save_flag.set()
 
     def _restart_thread_if_stopped(self) -> None:
         """Something was stored. IPython calls this to be sure of its thread; a fork stops that as well."""
@@ -73,10 +94,6 @@ class MainHistory(HistoryManager):
                 outputs, self.db_output_cache = self.db_output_cache, []
             try:
                 self._write(conn, inputs, outputs)
-            except sqlite3.IntegrityError:  # such a line is there: execution_count was set back
-                self.new_session(conn)
-                with contextlib.suppress(sqlite3.IntegrityError):
-                    self._write(conn, inputs, outputs)
             except sqlite3.Error:
                 with self.db_input_cache_lock:
                     self.db_input_cache = inputs + self.db_input_cache
@@ -87,15 +104,16 @@ class MainHistory(HistoryManager):
     def _write(
         self, conn: sqlite3.Connection, inputs: list[tuple[int, str, str]], outputs: list[tuple[int, str]]
     ) -> None:
-        number = self.session_number
         with conn:
-            conn.executemany("INSERT INTO history VALUES (?, ?, ?, ?)", ((number, *line) for line in inputs))
-            conn.executemany(
-                "INSERT INTO output_history VALUES (?, ?, ?)", ((number, *line) for line in outputs)
-            )
-
-
-MainHistory.__name__ = "HistoryManager"  # by which %config and configuration files know it
+            for line in inputs:
+                try:
+                    conn.execute(_INSERT_INPUT, (self.session_number, *line))
+                except sqlite3.IntegrityError:  # such a line is there: execution_count was set back
+                    self.new_session(conn)
+                    conn.execute(_INSERT_INPUT, (self.session_number, *line))
+            for output in outputs:
+                with contextlib.suppress(sqlite3.IntegrityError):
+                    conn.execute(_INSERT_OUTPUT, (self.session_number, *output))
 
 
 class _Saver(HistorySavingThread):
@@ -119,3 +137,13 @@ class _Saver(HistorySavingThread):
             manager.failed(self, error)
         finally:
             self._stopped = True  # or __del__, which this thread may be the one to call, would join it
+
+
+def _renew_locks() -> None:
+    for manager in list(HistoryManager._instances):
+        if isinstance(manager, MainHistory):
+            manager.make_locks()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
