@@ -116,6 +116,9 @@ class MainHistory(HistoryManager):
                     conn.execute(_INSERT_OUTPUT, (self.session_number, *output))
 
 
+MainHistory.__name__ = "HistoryManager"  # by which %config and configuration files know it
+
+
 class _Saver(HistorySavingThread):
     """Writes whenever something was stored, and ends after LINGER_S without."""
 
