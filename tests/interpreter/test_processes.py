@@ -39,7 +39,8 @@ ALIKE = [
 @pytest.fixture
 def cells(both: Both) -> Both:
     both.setup(
-        "import concurrent.futures as futures, multiprocessing, os, subprocess, sys\n"
+        "import concurrent.futures as futures, multiprocessing, os, subprocess, sys, warnings\n"
+        "warnings.filterwarnings('ignore', 'This process')  # is multi-threaded: since Python 3.12, with the pid\n"
         "fork = multiprocessing.get_context('fork')"
     )
     return both
