@@ -40,7 +40,7 @@ ALIKE = [
 def cells(both: Both) -> Both:
     both.setup(
         "import concurrent.futures as futures, multiprocessing, os, subprocess, sys, warnings\n"
-        "warnings.filterwarnings('ignore', 'This process')  # is multi-threaded: since Python 3.12, with the pid\n"
+        "warnings.filterwarnings('ignore', 'This process')  # is multi-threaded, says 3.12\n"
         "fork = multiprocessing.get_context('fork')"
     )
     return both
